@@ -1,0 +1,134 @@
+"""What the commands share: option types, the two consoles, and progress on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
+
+import typer
+
+from edgekit.errors import UsageError
+from edgekit.spec import Activation, Padding
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgekit.models import Overrides
+
+Word = TypeVar("Word", bound=str)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the facts as JSON on standard output.")]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="A .safetensors or .pth/.pt state_dict, or an .onnx file; an architecture's name for random weights. "
+        "Default: the CIFAR-10 MobileNet that ships with edgekit.",
+        show_default=False,
+    ),
+]
+ArchOption = Annotated[
+    str | None, typer.Option("--arch", help="Architecture of a checkpoint whose metadata does not say.")
+]
+WidthOption = Annotated[float | None, typer.Option(help="Width multiplier.")]
+ClassesOption = Annotated[int | None, typer.Option("--num-classes", help="Number of classes.")]
+InputSizeOption = Annotated[int | None, typer.Option(help="Height and width of the input, in pixels.")]
+PaddingOption = Annotated[str | None, typer.Option(help="torch, or tf_same for checkpoints that come from TensorFlow.")]
+BnEpsOption = Annotated[float | None, typer.Option(help="Epsilon of batch normalisation.")]
+StemStrideOption = Annotated[int | None, typer.Option(help="Stride of the first convolution; 1 suits 32x32 images.")]
+OutputStrideOption = Annotated[int | None, typer.Option(help="Input size over last feature map size: 4, 8, 16 or 32.")]
+ActivationOption = Annotated[str | None, typer.Option(help="MobileNetV1: relu6 or relu.")]
+ConvBiasOption = Annotated[bool | None, typer.Option(help="MobileNetV1: convolutions with biases of their own.")]
+MeanOption = Annotated[str | None, typer.Option(help="Mean of R,G,B in units of 0..1, e.g. 0.485,0.456,0.406.")]
+StdOption = Annotated[str | None, typer.Option(help="Standard deviation of R,G,B in units of 0..1.")]
+ResizeOption = Annotated[int | None, typer.Option(help="Length of the short side before the centre crop, in pixels.")]
+
+
+def output_console() -> Console:
+    """Return the console for results: standard output, no colours when it is not a terminal."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100)
+
+
+def print_json(facts: Any) -> None:
+    """Print facts as JSON on standard output."""
+    print(json.dumps(facts, indent=2, allow_nan=False))
+
+
+def three_numbers(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Read `R,G,B`; one number stands for all three.
+
+    Raises:
+        UsageError: EK001 when it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.split(",")]
+        if len(values) == 1:
+            values *= 3
+    except ValueError:
+        values = []
+    if len(values) != 3 or not all(map(math.isfinite, values)):
+        raise UsageError("EK001", f"{text!r} is not three numbers", where=option, hint="write it as 0.485,0.456,0.406")
+    return values[0], values[1], values[2]
+
+
+def choice(value: str, allowed: tuple[Word, ...], option: str) -> Word:
+    """Return `value` if it is one of the allowed words; raises UsageError EK001."""
+    if value not in allowed:
+        raise UsageError("EK001", f"{value!r} is not known", where=option, hint=f"take one of {', '.join(allowed)}")
+    return value
+
+
+def overrides(
+    *,
+    padding: str | None = None,
+    activation: str | None = None,
+    mean: str | None = None,
+    std: str | None = None,
+    **others: Any,
+) -> Overrides:
+    """Put together what the user says about a model; raises UsageError EK001 for what cannot be.
+
+    Args:
+        padding: Text of `--padding`.
+        activation: Text of `--activation`.
+        mean: Text of `--mean`.
+        std: Text of `--std`.
+        **others: Further fields of `Overrides`, as they are.
+    """
+    from edgekit.models import Overrides
+
+    return Overrides(
+        padding=None if padding is None else choice(padding, get_args(Padding), "--padding"),
+        activation=None if activation is None else choice(activation, get_args(Activation), "--activation"),
+        mean=three_numbers(mean, "--mean"),
+        std=three_numbers(std, "--std"),
+        **others,
+    )
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
+    """Yield `start(title, total)`, which begins a progress bar and returns the function that advances it.
+
+    Bars are drawn on standard error, and not at all when that is not a terminal.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def start(title: str, total: int | None) -> Callable[[int], None]:
+            task = bars.add_task(title, total=total)
+            return lambda amount: bars.advance(task, amount)
+
+        yield start

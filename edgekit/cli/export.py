@@ -1,0 +1,94 @@
+"""`edgekit export`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+
+from edgekit.cli import _common as common
+from edgekit.spec import CalibrationMethod, Quantization
+
+
+def command(
+    model: common.ModelArgument = None,
+    quantize: Annotated[str, typer.Option(help="none, dynamic (linear layers only), or static.")] = "static",
+    target: Annotated[str, typer.Option(help="Where the model will run: cpu.")] = "cpu",
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX opset, 13 to 21. Default: 17, or an .onnx file's own.")
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Images that set the int8 ranges: a folder, a .zip or an .npz. Labels are not needed."),
+    ] = None,
+    calibration_samples: Annotated[int, typer.Option(help="How many of them, evenly spread.")] = 128,
+    calibration_method: Annotated[str, typer.Option(help="auto, minmax or percentile.")] = "auto",
+    evaluation: Annotated[
+        Path | None,
+        typer.Option("--eval", help="Labelled images to measure accuracy on. Calibration images are left out."),
+    ] = None,
+    evaluation_samples: Annotated[
+        int | None, typer.Option("--eval-samples", help="How many of them, evenly spread. Default: all.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the models and the report.")] = Path("edgekit-out"),
+    threads: Annotated[int, typer.Option(min=0, help="Threads that a timed frame may use; 0 takes all cores.")] = 0,
+    arch: common.ArchOption = None,
+    width: common.WidthOption = None,
+    num_classes: common.ClassesOption = None,
+    input_size: common.InputSizeOption = None,
+    padding: common.PaddingOption = None,
+    bn_eps: common.BnEpsOption = None,
+    stem_stride: common.StemStrideOption = None,
+    output_stride: common.OutputStrideOption = None,
+    activation: common.ActivationOption = None,
+    conv_bias: common.ConvBiasOption = None,
+    mean: common.MeanOption = None,
+    std: common.StdOption = None,
+    resize: common.ResizeOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Export a MobileNet to ONNX, quantize it to int8, and measure what that cost against FP32."""
+    quantization = common.choice(quantize, get_args(Quantization), "--quantize")
+    method = common.choice(calibration_method, get_args(CalibrationMethod), "--calibration-method")
+    overrides = common.overrides(
+        architecture=arch,
+        width=width,
+        num_classes=num_classes,
+        input_size=input_size,
+        padding=padding,
+        bn_eps=bn_eps,
+        stem_stride=stem_stride,
+        output_stride=output_stride,
+        activation=activation,
+        conv_bias=conv_bias,
+        mean=mean,
+        std=std,
+        resize=resize,
+    )
+    from edgekit.pipeline.export import export_model
+    from edgekit.pipeline.job import ExportRequest
+
+    request = ExportRequest(
+        model=model, output=output, quantize=quantization, overrides=overrides, target=target, opset=opset,
+        calibration=calibration, calibration_samples=calibration_samples, calibration_method=method,
+        evaluation=evaluation, evaluation_samples=evaluation_samples, threads=threads,
+        command=shlex.join(["edgekit", *sys.argv[1:]]),
+    )  # fmt: skip
+    with common.progress() as progress:
+        report = export_model(request, progress=progress)
+    if as_json:
+        print(report.model_dump_json(by_alias=True, indent=2))
+        return
+    from edgekit.report import render
+
+    render(report, common.output_console())
+    written = [
+        report.fp32.path,
+        *([report.int8.path] if report.int8 else []),
+        "preprocessing.json",
+        "report.json",
+    ]
+    common.output_console().print(f"wrote {', '.join(written)} in {output}/", soft_wrap=True)

@@ -1,0 +1,170 @@
+"""`edgekit train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.cli import _common as common
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from edgekit.pipeline.train import TrainOutcome
+    from edgekit.training import EpochResult, Recipe, Step
+
+
+def command(
+    data: Annotated[Path, typer.Option("--data", help="Training images: a class-per-folder tree, a zip of one, npz.")],
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="[MODEL]", help="Checkpoint to start from. Default: random weights."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for model.safetensors and training.pt.")] = Path("trained"),
+    evaluation: Annotated[Path | None, typer.Option("--eval", help="Images to measure accuracy on.")] = None,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="Epochs from one evaluation to the next.")] = 1,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="sgd, rmsprop_v1, rmsprop_v3, cifar10 or finetune. Default: finetune with MODEL, else sgd."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the schedule is stretched to fit.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0.0, help="L2 penalty on weights.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(min=0.0, max=0.999, help="Label smoothing.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, image order and augmentation.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 takes all cores.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from OUTPUT/training.pt to the same result.")] = False,
+    arch: common.ArchOption = None,
+    width: common.WidthOption = None,
+    input_size: common.InputSizeOption = None,
+    padding: common.PaddingOption = None,
+    bn_eps: common.BnEpsOption = None,
+    stem_stride: common.StemStrideOption = None,
+    output_stride: common.OutputStrideOption = None,
+    activation: common.ActivationOption = None,
+    conv_bias: common.ConvBiasOption = None,
+    mean: common.MeanOption = None,
+    std: common.StdOption = None,
+    resize: common.ResizeOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Train or fine-tune a MobileNet on labelled images; resumes to the same result."""
+    from edgekit.pipeline.train import TrainRequest, train_model
+    from edgekit.training import recipe as named_recipe
+
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "label_smoothing": label_smoothing,
+    }
+    given = {name: value for name, value in changes.items() if value is not None}
+    chosen = dataclasses.replace(named_recipe(recipe or ("finetune" if model else "sgd")), **given)  # type: ignore[arg-type]
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    request = TrainRequest(
+        images=data,
+        recipe=chosen,
+        output=output,
+        model=model,
+        overrides=common.overrides(
+            architecture=arch,
+            width=width,
+            input_size=input_size,
+            padding=padding,
+            bn_eps=bn_eps,
+            stem_stride=stem_stride,
+            output_stride=output_stride,
+            activation=activation,
+            conv_bias=conv_bias,
+            mean=mean,
+            std=std,
+            resize=resize,
+        ),
+        evaluation=evaluation,
+        evaluate_every=evaluate_every,
+        seed=seed,
+        resume=resume,
+    )  # fmt: skip
+    with _Bar(chosen) as bar:
+        outcome = train_model(request, on_step=bar.step, on_epoch=bar.epoch)
+    if as_json:
+        common.print_json(_facts(outcome))
+    else:
+        _print(outcome)
+
+
+class _Bar:
+    """Progress of training on standard error: a bar in a terminal, and one line an epoch anywhere."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+        self._bars = Progress(
+            *columns,
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._epochs = recipe.epochs
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> _Bar:  # noqa: PYI034 (Self needs Python 3.11)
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def step(self, step: Step) -> None:
+        if self._task is None:
+            self._task = self._bars.add_task("training", total=step.epochs * step.steps)
+        self._bars.update(
+            self._task,
+            completed=(step.epoch - 1) * step.steps + step.step,
+            description=f"epoch {step.epoch}/{step.epochs}  loss {step.loss:.3f}  top-1 {step.top1:.1f} %",
+        )
+
+    def epoch(self, result: EpochResult) -> None:
+        accuracy = "" if result.top1 is None else f"  top-1 {result.top1:.2f} % of {result.evaluated:,}"
+        self._console.print(
+            f"epoch {result.epoch:>3}/{self._epochs}  loss {result.loss:.3f}  "
+            f"training top-1 {result.train_top1:.1f} %{accuracy}  {result.seconds:.0f} s"
+        )
+
+
+def _facts(outcome: TrainOutcome) -> dict[str, Any]:
+    return {
+        "checkpoint": str(outcome.checkpoint),
+        "model": dataclasses.asdict(outcome.spec),
+        "parameters": outcome.parameters,
+        "history": [dataclasses.asdict(result) for result in outcome.history],
+        "broken": list(outcome.broken),
+        "notes": [note.text for note in outcome.notes],
+    }
+
+
+def _print(outcome: TrainOutcome) -> None:
+    console = common.output_console()
+    last = outcome.history[-1]
+    accuracy = "accuracy not measured (no --eval)" if last.top1 is None else f"top-1 {last.top1:.2f} %"
+    console.print(
+        f"{outcome.spec.architecture} x{outcome.spec.width:g}, {outcome.parameters:,} parameters, "
+        f"{last.epoch} epochs: {accuracy}"
+    )
+    for note in outcome.notes:
+        console.print(f"note: {note.text}")
+    if outcome.broken:
+        console.print(f"{len(outcome.broken)} broken images were skipped: {outcome.broken[0]}")
+    console.print(f"wrote {outcome.checkpoint}")

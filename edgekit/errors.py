@@ -1,0 +1,120 @@
+"""The one family of errors that a person can cause, and the table of their stable codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+CODES: Mapping[str, str] = MappingProxyType(
+    {
+        # EK0xx: the command line and the machine
+        "EK001": "an option has a value that cannot be used",
+        "EK002": "the target is not known",
+        "EK003": "an output cannot be written",
+        "EK004": "a package is missing or too old",
+        "EK005": "the option is not in this version of edgekit yet",
+        "EK006": "the machine has too little memory",
+        # EK1xx: models and checkpoints
+        "EK101": "the model file does not exist",
+        "EK102": "the file is not a model in a known format",
+        "EK103": "the checkpoint is a pickle that wants to run code",
+        "EK104": "the model file is damaged",
+        "EK105": "the architecture of the checkpoint is not known",
+        "EK106": "the checkpoint does not fit the architecture",
+        "EK107": "the metadata of the model file is wrong",
+        "EK108": "the ONNX model is not an image classifier that edgekit can use",
+        "EK109": "the ONNX model refers to data outside its own folder",
+        "EK110": "the weights hold NaN or infinity",
+        # EK2xx: images
+        "EK201": "the data set does not exist or is of no known kind",
+        "EK202": "the data set has no images",
+        "EK203": "more than one percent of the images are broken",
+        "EK204": "labels are needed and the data set has none",
+        "EK205": "the archive is unsafe to read",
+        "EK206": "the npz file does not hold images in a known form",
+        "EK207": "the classes of the data set and of the model do not fit together",
+        "EK208": "there are not enough images",
+        "EK209": "the sample that ships with edgekit is damaged",
+        # EK3xx: training
+        "EK301": "the training run cannot be resumed",
+        "EK302": "training diverged",
+        # EK4xx: export
+        "EK401": "the opset is outside what edgekit writes",
+        "EK402": "a node prevents the opset that was asked for",
+        "EK403": "the exported model computes something else than the model it came from",
+        "EK404": "the exported model is not valid ONNX",
+        # EK5xx: quantization
+        "EK501": "dynamic quantization of convolutions is not offered",
+        "EK502": "the calibration images give no usable range",
+        "EK503": "the opset is too old for the quantized form",
+        "EK504": "the model is quantized already",
+        "EK505": "the model has nothing that can be quantized this way",
+        # EK6xx: comparison
+        "EK601": "the two models cannot be compared",
+        # EK9xx: edgekit itself
+        "EK999": "edgekit has a defect",
+    }
+)
+
+
+class EdgekitError(Exception):
+    """Something a person can put right: what was wrong, where, and what to do.
+
+    Args:
+        code: Stable code, a key of `CODES`.
+        what: What was wrong, in one sentence without a full stop.
+        where: File, option, layer or node that it concerns; empty when `what` says it.
+        hint: What to do about it, in one sentence without a full stop.
+    """
+
+    def __init__(self, code: str, what: str, *, hint: str, where: str = "") -> None:
+        if code not in CODES:
+            raise ValueError(f"unknown error code {code}")
+        super().__init__(what)
+        self.code = code
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = f"{self.where}: " if self.where else ""
+        return f"{self.code} {where}{self.what}; {self.hint}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.code, self.what, self.hint, self.where))
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the same facts as plain strings, for `--json`."""
+        return {"code": self.code, "what": self.what, "where": self.where, "hint": self.hint}
+
+
+def _rebuild(kind: type[EdgekitError], code: str, what: str, hint: str, where: str) -> EdgekitError:
+    return kind(code, what, hint=hint, where=where)
+
+
+class UsageError(EdgekitError):
+    """A wrong option, or something missing on this machine (EK0xx)."""
+
+
+class ModelError(EdgekitError):
+    """A model file or checkpoint that cannot be used (EK1xx)."""
+
+
+class DataError(EdgekitError):
+    """A data set that cannot be used (EK2xx)."""
+
+
+class TrainingError(EdgekitError):
+    """A training run that cannot start or go on (EK3xx)."""
+
+
+class ExportError(EdgekitError):
+    """A model that cannot be written as the ONNX that was asked for (EK4xx)."""
+
+
+class QuantizationError(EdgekitError):
+    """A model that cannot be quantized as asked (EK5xx)."""
+
+
+class ComparisonError(EdgekitError):
+    """Two models that cannot be compared (EK6xx)."""

@@ -1,0 +1,28 @@
+"""Models: the architectures, their checkpoints, what they cost."""
+
+from edgekit.models._activations import ActivationStatistics, activation_statistics
+from edgekit.models._load import NO_OVERRIDES, LoadedModel, Overrides, complete_preprocessing, load, shipped_checkpoint
+from edgekit.models._metadata import to_metadata
+from edgekit.models._profile import LayerProfile, Profile, profile, separable_cost
+from edgekit.models.registry import FAMILIES, Family, build, check, names
+
+__all__ = [
+    "FAMILIES",
+    "NO_OVERRIDES",
+    "ActivationStatistics",
+    "Family",
+    "LayerProfile",
+    "LoadedModel",
+    "Overrides",
+    "Profile",
+    "activation_statistics",
+    "build",
+    "check",
+    "complete_preprocessing",
+    "load",
+    "names",
+    "profile",
+    "separable_cost",
+    "shipped_checkpoint",
+    "to_metadata",
+]

@@ -1,0 +1,135 @@
+"""`edgekit export`, the main job: MODEL in; FP32 ONNX, int8 ONNX and a report of what int8 cost out."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.calibrate import collect, ranges
+from edgekit.data import batches, sample
+from edgekit.errors import UsageError
+from edgekit.export import Verification, verify
+from edgekit.files import check_folder, write_bytes
+from edgekit.pipeline import reporting
+from edgekit.pipeline.images import Images, choose_images
+from edgekit.pipeline.job import (
+    FP32_FILE,
+    INT8_FILE,
+    PREPROCESSING_FILE,
+    REPORT_FILE,
+    ExportRequest,
+    Quantized,
+)
+from edgekit.pipeline.measuring import StartProgress, first_images, measure, silent
+from edgekit.pipeline.sources import Source, open_source
+from edgekit.quantize import plan, quantize_dynamic, quantize_static, tensors_to_calibrate
+from edgekit.report import Report, write
+from edgekit.validate import runner, session
+
+TARGETS = ("cpu",)
+VERIFIED_IMAGES = 8
+
+
+def export_model(request: ExportRequest, *, progress: StartProgress = silent) -> Report:
+    """Export a model, quantize it as asked, and measure what that cost.
+
+    Writes `model.fp32.onnx`, `model.int8.onnx` (unless `quantize` is `none`), `preprocessing.json` and `report.json`
+    into `request.output`, all of them or, after an error, none.
+
+    Raises:
+        EdgekitError: Every kind; nothing is written then.
+    """
+    _check(request)
+    check_folder(request.output)
+    source = open_source(request.model, request.overrides, request.opset)
+    images = choose_images(
+        source,
+        calibrates=request.quantize == "static",
+        calibration=request.calibration,
+        calibration_samples=request.calibration_samples,
+        evaluation=request.evaluation,
+        evaluation_samples=request.evaluation_samples,
+    )
+    verification = _verify(source, images)
+    quantized = _quantize(request, source, images, progress)
+    with _staged(request.output) as folder:
+        write_bytes(folder / FP32_FILE, source.model.SerializeToString(deterministic=True))
+        if quantized is not None:
+            write_bytes(folder / INT8_FILE, quantized.model.SerializeToString(deterministic=True))
+        write_bytes(folder / PREPROCESSING_FILE, (source.preprocessing.to_json() + "\n").encode())
+        fp32 = runner(session(folder / FP32_FILE, threads=request.threads))
+        int8 = runner(session(folder / INT8_FILE, threads=request.threads)) if quantized else None
+        measured = measure(fp32, int8, images.evaluation, source.preprocessing, progress)
+        report = reporting.build(request, source, images, quantized, verification, measured, folder)
+        write(report, folder / REPORT_FILE)
+    return report
+
+
+def _check(request: ExportRequest) -> None:
+    """Refuse what can be refused before any work."""
+    if request.target not in TARGETS:
+        raise UsageError(
+            "EK002",
+            f"there is no target {request.target!r}",
+            where="--target",
+            hint=f"take one of {', '.join(TARGETS)}",
+        )
+    if request.quantize == "qat":
+        raise UsageError(
+            "EK005",
+            "quantization-aware training is not in this version",
+            where="--quantize",
+            hint="take static",
+        )
+    for option, value in (
+        ("--calibration-samples", request.calibration_samples),
+        ("--eval-samples", request.evaluation_samples),
+    ):
+        if value is not None and value < 1:
+            raise UsageError("EK001", f"the number of images is {value}", where=option, hint="take 1 or more")
+
+
+def _verify(source: Source, images: Images) -> Verification | None:
+    """Compare the exported model with torch on real images; None for an `.onnx` file, which has no torch side."""
+    if source.module is None:
+        return None
+    chosen = images.evaluation or images.calibration or sample().evaluation
+    return verify(source.module, source.model, first_images(chosen, source.preprocessing, VERIFIED_IMAGES))
+
+
+def _quantize(request: ExportRequest, source: Source, images: Images, progress: StartProgress) -> Quantized | None:
+    if request.quantize == "none":
+        return None
+    if request.quantize == "dynamic":
+        model, notes, layers = quantize_dynamic(source.model)
+        return Quantized(model, layers, notes)
+    assert images.calibration is not None
+    advance = progress("calibrating", len(images.calibration))
+    stream = batches(images.calibration, source.preprocessing)
+
+    def counted() -> Iterator[npt.NDArray[np.float32]]:
+        for batch in stream:
+            yield batch.images
+            advance(len(batch.images))
+
+    summaries = collect(source.model, counted(), tensors_to_calibrate(source.model), threads=request.threads)
+    decided = plan(source.model, ranges(summaries, request.calibration_method))
+    model, notes = quantize_static(source.model, decided)
+    return Quantized(model, decided.layers, notes, len(stream.broken))
+
+
+@contextlib.contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """Yield a folder beside the outputs; what is in it moves to `output` at the end, or goes with it on an error."""
+    with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=output) as name:
+        staging = Path(name)
+        yield staging
+        # An int8 file of an earlier run must not stand beside a report that does not speak of it.
+        (output / INT8_FILE).unlink(missing_ok=True)
+        for file in sorted(staging.iterdir()):
+            file.replace(output / file.name)

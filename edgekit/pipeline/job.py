@@ -1,0 +1,61 @@
+"""What one export is asked to do, and the files it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.models import NO_OVERRIDES, Overrides
+from edgekit.spec import CalibrationMethod, LayerDecision, Note, Quantization
+
+if TYPE_CHECKING:
+    import onnx
+
+FP32_FILE, INT8_FILE = "model.fp32.onnx", "model.int8.onnx"
+REPORT_FILE, PREPROCESSING_FILE = "report.json", "preprocessing.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportRequest:
+    """What to export, how, and where to put it.
+
+    Attributes:
+        model: Checkpoint, `.onnx` file, architecture name (random weights), or None for the model that ships.
+        output: Folder for the files.
+        quantize: `none`, `dynamic` or `static`.
+        overrides: What the user says about the model.
+        target: Target that the model will run on.
+        opset: Opset to write; None takes 17, or an `.onnx` file's own.
+        calibration: Images that set the ranges; labels are not needed.
+        calibration_samples: How many of them, evenly spread.
+        calibration_method: How a range is chosen from what was seen.
+        evaluation: Images to measure accuracy and drift on.
+        evaluation_samples: How many of them; None takes all.
+        threads: Threads that a timed frame may use; 0 takes all cores.
+        command: The command line, for the report.
+    """
+
+    model: str | Path | None
+    output: Path
+    quantize: Quantization = "static"
+    overrides: Overrides = NO_OVERRIDES
+    target: str = "cpu"
+    opset: int | None = None
+    calibration: Path | None = None
+    calibration_samples: int = 128
+    calibration_method: CalibrationMethod = "auto"
+    evaluation: Path | None = None
+    evaluation_samples: int | None = None
+    threads: int = 0
+    command: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """The int8 model, what each layer computes in, and what was done."""
+
+    model: onnx.ModelProto
+    layers: tuple[LayerDecision, ...]
+    notes: tuple[Note, ...]
+    broken: int = 0

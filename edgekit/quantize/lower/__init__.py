@@ -1,0 +1,1 @@
+"""Flavours: parameters in, ONNX out, nothing measured. One file each."""

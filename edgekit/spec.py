@@ -1,0 +1,158 @@
+"""Plain frozen types that every stage shares. No torch, no onnxruntime, nothing that runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from typing import Any, Literal
+
+from edgekit.errors import ModelError
+
+Padding = Literal["torch", "tf_same"]
+Activation = Literal["relu6", "relu"]
+Interpolation = Literal["bilinear", "bicubic"]
+Quantization = Literal["none", "dynamic", "static", "qat"]
+CalibrationMethod = Literal["auto", "minmax", "percentile"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """Everything needed to build a model, apart from its weights.
+
+    Attributes:
+        architecture: Name in the registry, e.g. `mobilenet_v1`.
+        width: Width multiplier α.
+        num_classes: Number of logits.
+        input_size: Height and width of the input, in pixels.
+        padding: `torch` pads strided convolutions on both sides, `tf_same` right and bottom, as TensorFlow does.
+        bn_eps: Epsilon of every batch normalisation; None takes the architecture's own.
+        stem_stride: Stride of the first convolution; 1 suits 32x32 images.
+        output_stride: Input size over the size of the last feature map; later strides become 1. None keeps all strides.
+        activation: MobileNetV1 only: the non-linearity after each convolution.
+        conv_bias: MobileNetV1 only: convolutions have a bias of their own beside batch normalisation.
+    """
+
+    architecture: str
+    width: float = 1.0
+    num_classes: int = 1000
+    input_size: int = 224
+    padding: Padding = "torch"
+    bn_eps: float | None = None
+    stem_stride: int = 2
+    output_stride: int | None = None
+    activation: Activation = "relu6"
+    conv_bias: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How an RGB image becomes a model input: resize the short side, crop the centre, scale to 0..1, normalise.
+
+    Attributes:
+        input_size: Height and width after the centre crop, in pixels.
+        resize: Length of the short side before the crop, in pixels.
+        mean: Mean of each of R, G, B, in units of 0..1.
+        std: Standard deviation of each of R, G, B, in units of 0..1.
+        interpolation: Filter of the resize (with antialiasing).
+        layout: Order of the axes of the result.
+    """
+
+    input_size: int
+    resize: int
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bilinear"
+    layout: Literal["NCHW"] = "NCHW"
+
+    def to_json(self) -> str:
+        """Return the JSON text that model files and `preprocessing.json` hold."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str = "") -> Preprocessing:
+        """Read what `to_json` wrote; raises ModelError EK107 when it is something else."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            fields["mean"] = _three(fields["mean"])
+            fields["std"] = _three(fields["std"])
+            fields["input_size"], fields["resize"] = int(fields["input_size"]), int(fields["resize"])
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                "EK107",
+                f"the preprocessing is not readable ({error})",
+                where=where,
+                hint="give --mean, --std and --resize, or remove the metadata",
+            ) from error
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in values)
+    return first, second, third
+
+
+class Precision(str, enum.Enum):
+    """What a node computes in."""
+
+    INT8 = "int8"
+    FLOAT = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Closed interval of real values that a tensor is expected to take."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizationParameters:
+    """Affine quantization `real = scale * (integer - zero_point)`.
+
+    Attributes:
+        scale: Step size: one value per tensor, or one per channel along `axis`.
+        zero_point: Integer that stands for 0.0, as many as scales.
+        dtype: `uint8` or `int8`.
+        axis: Channel axis, None when per tensor.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    dtype: Literal["uint8", "int8"]
+    axis: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerDecision:
+    """The precision that one node gets, decided once in `quantize.plan` and carried everywhere after.
+
+    Attributes:
+        node: Name of the node in the FP32 graph.
+        op_type: ONNX operator.
+        precision: What it computes in.
+        reason: Why, in words a user can read.
+    """
+
+    node: str
+    op_type: str
+    precision: Precision
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """What a graph pass or stage did, in words a user can read."""
+
+    source: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float

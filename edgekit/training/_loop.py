@@ -1,0 +1,162 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from edgekit.data import BrokenImage, ImageSet, batches, require_labels
+from edgekit.errors import DataError, TrainingError
+from edgekit.spec import ModelSpec, Preprocessing
+from edgekit.training import _state
+from edgekit.training._loader import TrainingImages
+from edgekit.training._optimization import learning_rate, optimizer
+from edgekit.training._state import EpochResult
+from edgekit.training.recipes import Recipe
+
+STATE_FILE = "training.pt"
+EVALUATION_BATCH = 250
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Where training stands: epoch from 1, step from 1, and running means over the epoch so far."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    top1: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished run: the module in eval mode, what each epoch came to, and training images that were broken."""
+
+    module: nn.Module
+    history: tuple[EpochResult, ...]
+    broken: tuple[BrokenImage, ...]
+
+
+def train(
+    module: nn.Module,
+    spec: ModelSpec,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    images: ImageSet,
+    output: Path,
+    *,
+    evaluation: ImageSet | None = None,
+    evaluate_every: int = 1,
+    seed: int = 0,
+    initial_weights: str = "random",
+    resume: bool = False,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_epoch: Callable[[EpochResult, nn.Module], None] = lambda result, module: None,
+) -> Trained:
+    """Train a model; its state is written to `output`/training.pt after each epoch.
+
+    The same arguments give the same weights on the same machine with the same number of threads, whether or not
+    the run was interrupted and resumed.
+
+    Args:
+        module: Model to train, changed in place.
+        spec: Description of the model, checked on resume.
+        preprocessing: Input size and normalisation.
+        recipe: How to train.
+        images: Labelled training images.
+        output: Folder for the state.
+        evaluation: Labelled images to measure accuracy on.
+        evaluate_every: Epochs from one evaluation to the next; the last epoch is always evaluated.
+        seed: Seed of image order, augmentation and dropout.
+        initial_weights: Where the weights came from, checked on resume.
+        resume: Go on from the state in `output`.
+        on_step: Called after each step.
+        on_epoch: Called after each epoch with the module in eval mode.
+
+    Raises:
+        DataError: EK203, EK204 or EK208 when the images cannot be used.
+        TrainingError: EK301 when the run cannot be resumed, EK302 when the loss is no longer finite.
+    """
+    require_labels(images)
+    if len(images) < 2:
+        raise DataError("EK208", "training needs at least two images", where=images.name, hint="add images")
+    loader = TrainingImages(images, preprocessing, recipe.augmentation, seed)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parameters = optimizer(module, recipe)
+    run = _state.identity(spec, preprocessing, recipe, seed, len(images), initial_weights)
+    history: tuple[EpochResult, ...] = ()
+    if resume:
+        history = _state.restore(output / STATE_FILE, run, module, parameters)
+
+    for epoch in range(len(history), recipe.epochs):
+        started = time.monotonic()
+        loss, train_top1 = _epoch(module, parameters, loader, recipe, epoch, seed, on_step)
+        module.eval()
+        top1, evaluated = None, 0
+        if evaluation is not None and ((epoch + 1) % evaluate_every == 0 or epoch + 1 == recipe.epochs):
+            top1, evaluated = _accuracy(module, evaluation, preprocessing)
+        result = EpochResult(epoch + 1, loss, train_top1, top1, evaluated, time.monotonic() - started)
+        history = (*history, result)
+        _state.save(output / STATE_FILE, run, module, parameters, history)
+        on_epoch(result, module)
+    module.eval()
+    return Trained(module, history, loader.broken)
+
+
+def _epoch(
+    module: nn.Module,
+    parameters: torch.optim.Optimizer,
+    loader: TrainingImages,
+    recipe: Recipe,
+    epoch: int,
+    seed: int,
+    on_step: Callable[[Step], None],
+) -> tuple[float, float]:
+    """Run one epoch; returns its mean loss and accuracy in percent."""
+    # Dropout must not depend on how often the run was interrupted.
+    torch.manual_seed((seed << 16) + epoch)
+    module.train()
+    steps = loader.steps(recipe.batch_size)
+    loss_sum, correct, seen = 0.0, 0, 0
+    for step, (images, labels) in enumerate(loader.epoch(epoch, recipe.batch_size)):
+        for group in parameters.param_groups:
+            group["lr"] = learning_rate(recipe, epoch + (step + 1) / steps)
+        logits = module(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if not math.isfinite(loss.item()):
+            raise TrainingError(
+                "EK302",
+                f"the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}",
+                hint="start again with a lower --learning-rate",
+            )
+        parameters.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
+        parameters.step()
+        loss_sum += loss.item() * len(labels)
+        correct += int((logits.argmax(1) == labels).sum())
+        seen += len(labels)
+        on_step(Step(epoch + 1, recipe.epochs, step + 1, steps, loss_sum / seen, 100 * correct / seen))
+    return loss_sum / seen, 100 * correct / seen
+
+
+@torch.inference_mode()
+def _accuracy(module: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> tuple[float, int]:
+    """Return top-1 accuracy in percent and the number of images."""
+    correct, count = 0, 0
+    for batch in batches(images, preprocessing, EVALUATION_BATCH):
+        tensor = torch.from_numpy(batch.images).contiguous(memory_format=torch.channels_last)
+        assert batch.labels is not None
+        correct += int((module(tensor).argmax(1).numpy() == batch.labels).sum())
+        count += len(batch.labels)
+    return 100 * correct / count, count

@@ -1,0 +1,40 @@
+"""Measure what a candidate lost and gained against a baseline: accuracy, drift, time per frame, verdict."""
+
+from __future__ import annotations
+
+from edgekit.results import Accuracy, Drift, Latency, ModelLatency, Percentiles, Verdict
+from edgekit.validate._accumulate import (
+    DriftAccumulator,
+    Evaluation,
+    EvaluationAccumulator,
+    PairedEvaluation,
+    drift,
+)
+from edgekit.validate._evaluate import Batch, evaluate, evaluate_pair
+from edgekit.validate._session import Runner, runner, session
+from edgekit.validate._timing import TimedModel, compare_latency, latency
+from edgekit.validate._verdict import verdict
+
+__all__ = [
+    "Accuracy",
+    "Batch",
+    "Drift",
+    "DriftAccumulator",
+    "Evaluation",
+    "EvaluationAccumulator",
+    "Latency",
+    "ModelLatency",
+    "PairedEvaluation",
+    "Percentiles",
+    "Runner",
+    "TimedModel",
+    "Verdict",
+    "compare_latency",
+    "drift",
+    "evaluate",
+    "evaluate_pair",
+    "latency",
+    "runner",
+    "session",
+    "verdict",
+]
