@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,20 @@ def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success rename it to `path`, else remove it.
 
     Raises:
-        UsageError: EK003 when the folder cannot be made or the file cannot be written.
+        UsageError: EK003 when the folder cannot be made, the file cannot be written, or `path` is something that
+            must not be replaced by a file: a folder or a device.
     """
-    temporary: Path | None = None
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{path.suffix}"
     try:
+        if path.exists() and not path.is_file():
+            raise FileExistsError(errno.EEXIST, "something that is not a file has this name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary.touch(exist_ok=False)
+        # What a new file may be used for, by the umask; a library that writes it anew may be stricter.
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
-        # mkstemp makes files private to the user; outputs follow the umask as any other file does.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(mode)
+        _flush(temporary)
         temporary.replace(path)
     except OSError as error:
         raise UsageError(
@@ -41,8 +44,14 @@ def writing(path: Path) -> Iterator[Path]:
             hint="check the folder, its permissions and the free space, or choose another with --output",
         ) from error
     finally:
-        if temporary is not None:
+        with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Put a file on the disk: renamed before that, it could be empty after a power failure."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def write_bytes(path: Path, content: bytes) -> None:

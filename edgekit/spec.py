@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from typing import Any, Literal
+import math
+from typing import Any, Literal, get_args
 
 from edgekit.errors import ModelError
 
@@ -73,22 +74,38 @@ class Preprocessing:
     def from_json(cls, text: str, *, where: str = "") -> Preprocessing:
         """Read what `to_json` wrote; raises ModelError EK107 when it is something else."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            fields["mean"] = _three(fields["mean"])
-            fields["std"] = _three(fields["std"])
-            fields["input_size"], fields["resize"] = int(fields["input_size"]), int(fields["resize"])
-            return cls(**fields)
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(**_checked(json.loads(text)))
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ModelError(
                 "EK107",
-                f"the preprocessing is not readable ({error})",
+                f"the preprocessing is not readable ({reason})",
                 where=where,
                 hint="give --mean, --std and --resize, or remove the metadata",
             ) from error
 
 
-def _three(values: Any) -> tuple[float, float, float]:
-    first, second, third = (float(value) for value in values)
+def _checked(fields: Any) -> dict[str, Any]:
+    """Return the fields of a Preprocessing with their types; raises ValueError for one that cannot be."""
+    if not isinstance(fields, dict):
+        raise TypeError(f"a JSON object is expected, not {type(fields).__name__}")
+    for name in ("input_size", "resize"):
+        if type(fields[name]) is not int or fields[name] < 1:
+            raise ValueError(f"{name} is not a positive integer")
+    mean, std = _three(fields["mean"], "mean"), _three(fields["std"], "std")
+    if min(std) <= 0:
+        raise ValueError("std is not above 0")
+    for name, choices in (("interpolation", get_args(Interpolation)), ("layout", ("NCHW",))):
+        if fields.get(name, choices[0]) not in choices:
+            raise ValueError(f"{name} is not one of {', '.join(choices)}")
+    return {**fields, "mean": mean, "std": std}
+
+
+def _three(values: Any, name: str) -> tuple[float, float, float]:
+    numbers = isinstance(values, list) and all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    if not numbers or len(values) != 3:
+        raise ValueError(f"{name} is not a list of three numbers")
+    first, second, third = map(float, values)
     return first, second, third
 
 

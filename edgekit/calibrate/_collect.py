@@ -36,7 +36,7 @@ def collect(
             a fixed batch size wants), because all wanted tensors of a batch are in memory at once.
         tensors: Names of tensors of the model, its input among them where wanted.
         histogram: False keeps the extremes only, which is faster and enough for min-max.
-        progress: Called after each image with the number of images done so far.
+        progress: Called after each run with the number of images in it.
         threads: Threads of onnxruntime; 0 takes one for each core.
 
     Raises:
@@ -60,9 +60,10 @@ def collect(
             summary = summarise(values[tensor], histogram=histogram)
             _require_finite(tensor, summary)
             summaries[tensor] = merge(summaries[tensor], summary)
-        images += len(values[image_input.name])
+        done = len(values[image_input.name])
+        images += done
         if progress is not None:
-            progress(images)
+            progress(done)
     if not images:
         raise QuantizationError(
             "EK502",

@@ -52,7 +52,14 @@ def output_console() -> Console:
     """Return the console for results: standard output, no colours when it is not a terminal."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100)
+    # What is printed holds names from files of strangers: they are text, never markup.
+    width = None if sys.stdout.isatty() else 100
+    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False, width=width)
+
+
+def printable(text: str) -> str:
+    """Return text with a question mark for each control character, which could command a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def print_json(facts: Any) -> None:
@@ -123,9 +130,9 @@ def progress() -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bars:
 
         def start(title: str, total: int | None) -> Callable[[int], None]:
             task = bars.add_task(title, total=total)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -14,6 +13,7 @@ from edgekit.spec import CalibrationMethod, Quantization
 
 
 def command(
+    context: typer.Context,
     model: common.ModelArgument = None,
     quantize: Annotated[str, typer.Option(help="none, dynamic (linear layers only), or static.")] = "static",
     target: Annotated[str, typer.Option(help="Where the model will run: cpu.")] = "cpu",
@@ -33,6 +33,9 @@ def command(
     evaluation_samples: Annotated[
         int | None, typer.Option("--eval-samples", help="How many of them, evenly spread. Default: all.")
     ] = None,
+    dynamic_operators: Annotated[
+        str, typer.Option(help="What --quantize dynamic quantizes: linear layers, MatMul and Gemm.")
+    ] = "MatMul,Gemm",
     output: Annotated[Path, typer.Option(help="Folder for the models and the report.")] = Path("edgekit-out"),
     threads: Annotated[int, typer.Option(min=0, help="Threads that a timed frame may use; 0 takes all cores.")] = 0,
     arch: common.ArchOption = None,
@@ -69,13 +72,14 @@ def command(
         resize=resize,
     )
     from edgekit.pipeline.export import export_model
-    from edgekit.pipeline.job import ExportRequest
+    from edgekit.pipeline.job import PREPROCESSING_FILE, REPORT_FILE, ExportRequest
 
     request = ExportRequest(
         model=model, output=output, quantize=quantization, overrides=overrides, target=target, opset=opset,
         calibration=calibration, calibration_samples=calibration_samples, calibration_method=method,
-        evaluation=evaluation, evaluation_samples=evaluation_samples, threads=threads,
-        command=shlex.join(["edgekit", *sys.argv[1:]]),
+        evaluation=evaluation, evaluation_samples=evaluation_samples,
+        dynamic_operators=tuple(dynamic_operators.split(",")), threads=threads,
+        command=shlex.join(["edgekit", *(context.obj or ())]),
     )  # fmt: skip
     with common.progress() as progress:
         report = export_model(request, progress=progress)
@@ -85,10 +89,6 @@ def command(
     from edgekit.report import render
 
     render(report, common.output_console())
-    written = [
-        report.fp32.path,
-        *([report.int8.path] if report.int8 else []),
-        "preprocessing.json",
-        "report.json",
-    ]
+    models = [file.path for file in (report.fp32, report.int8) if file is not None]
+    written = [*models, PREPROCESSING_FILE, REPORT_FILE]
     common.output_console().print(f"wrote {', '.join(written)} in {output}/", soft_wrap=True)

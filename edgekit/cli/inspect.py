@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from edgekit.pipeline.inspect import Inspection
 
+LONGEST_VALUE = 200
+
 
 def command(
     model: Annotated[Path, typer.Argument(help="An .onnx file, of edgekit or any other tool.")],
@@ -44,17 +46,21 @@ def _print(inspection: Inspection, every_layer: bool, console: Console) -> None:
 
     layers = inspection.layers
     integer = sum(layer.precision is Precision.INT8 for layer in layers)
-    console.print(f"{inspection.path}: opset {inspection.opset}, {integer} of {len(layers)} nodes compute in int8")
+    path = common.printable(inspection.path)
+    console.print(f"{path}: opset {inspection.opset}, {integer} of {len(layers)} nodes compute in int8")
     shown = [layer for layer in layers if every_layer or layer.precision is Precision.FLOAT]
     if shown and (integer or every_layer):
         table = Table("node", "operator", "runs in", "why", box=None, pad_edge=False)
         for layer in shown:
-            table.add_row(layer.node, layer.op_type, layer.precision.value, layer.reason)
+            cells = (layer.node, layer.op_type, layer.precision.value, layer.reason)
+            table.add_row(*map(common.printable, cells))
         console.print(table)
     counts = Counter(operator.op_type for operator in inspection.runtime)
-    console.print("onnxruntime runs: " + ", ".join(f"{count} {name}" for name, count in counts.most_common()))
+    runs = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    console.print(f"onnxruntime runs: {common.printable(runs)}")
     if integer:
-        left = ", ".join(inspection.float_compute) or "none"
+        left = common.printable(", ".join(inspection.float_compute)) or "none"
         console.print(f"convolutions and linear layers that onnxruntime runs in float: {left}")
     for key, value in inspection.metadata.items():
-        console.print(f"{key}: {value if len(value) <= 200 else value[:197] + '...'}", soft_wrap=True)
+        short = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}…"
+        console.print(common.printable(f"{key}: {short}"), soft_wrap=True)

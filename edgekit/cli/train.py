@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,10 @@ def command(
     data: Annotated[Path, typer.Option("--data", help="Training images: a class-per-folder tree, a zip of one, npz.")],
     model: Annotated[
         Path | None,
-        typer.Argument(metavar="[MODEL]", help="Checkpoint to start from. Default: random weights."),
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Checkpoint to start from; an architecture's name for random weights. Default: mobilenet_v1.",
+        ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for model.safetensors and training.pt.")] = Path("trained"),
     evaluation: Annotated[Path | None, typer.Option("--eval", help="Images to measure accuracy on.")] = None,
@@ -31,11 +35,11 @@ def command(
         typer.Option(help="sgd, rmsprop_v1, rmsprop_v3, cifar10 or finetune. Default: finetune with MODEL, else sgd."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the schedule is stretched to fit.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0.0, help="L2 penalty on weights.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(min=0.0, max=0.999, help="Label smoothing.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, image order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, image order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 takes all cores.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from OUTPUT/training.pt to the same result.")] = False,
     arch: common.ArchOption = None,
@@ -53,18 +57,21 @@ def command(
     as_json: common.JsonOption = False,
 ) -> None:
     """Train or fine-tune a MobileNet on labelled images; resumes to the same result."""
+    from edgekit.models import names
     from edgekit.pipeline.train import TrainRequest, train_model
     from edgekit.training import recipe as named_recipe
 
+    if model is not None and str(model) in names() and not model.exists():
+        arch, model = arch or str(model), None
     changes = {
-        "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "label_smoothing": label_smoothing,
     }
     given = {name: value for name, value in changes.items() if value is not None}
-    chosen = dataclasses.replace(named_recipe(recipe or ("finetune" if model else "sgd")), **given)  # type: ignore[arg-type]
+    chosen = named_recipe(recipe or ("finetune" if model else "sgd"))
+    chosen = dataclasses.replace(chosen.lasting(epochs or chosen.epochs), **given)  # type: ignore[arg-type]
     if threads:
         import torch
 
@@ -93,7 +100,7 @@ def command(
         seed=seed,
         resume=resume,
     )  # fmt: skip
-    with _Bar(chosen) as bar:
+    with _Bar(chosen, epochs_as_results=not as_json) as bar:
         outcome = train_model(request, on_step=bar.step, on_epoch=bar.epoch)
     if as_json:
         common.print_json(_facts(outcome))
@@ -102,20 +109,27 @@ def command(
 
 
 class _Bar:
-    """Progress of training on standard error: a bar in a terminal, and one line an epoch anywhere."""
+    """A bar and one line an epoch on a terminal; elsewhere each epoch is a line of the result, or nothing.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Args:
+        recipe: Says how many epochs there are.
+        epochs_as_results: Print the epochs on standard output where standard error is not a terminal.
+    """
+
+    def __init__(self, recipe: Recipe, *, epochs_as_results: bool) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._console = Console(stderr=True, highlight=False)
+        terminal = sys.stderr.isatty()
+        console = Console(stderr=True, highlight=False)
+        self._lines = console if terminal else common.output_console() if epochs_as_results else None
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
         self._bars = Progress(
             *columns,
             TimeRemainingColumn(),
-            console=self._console,
+            console=console,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not terminal,
         )
         self._epochs = recipe.epochs
         self._task: TaskID | None = None
@@ -137,8 +151,10 @@ class _Bar:
         )
 
     def epoch(self, result: EpochResult) -> None:
+        if self._lines is None:
+            return
         accuracy = "" if result.top1 is None else f"  top-1 {result.top1:.2f} % of {result.evaluated:,}"
-        self._console.print(
+        self._lines.print(
             f"epoch {result.epoch:>3}/{self._epochs}  loss {result.loss:.3f}  "
             f"training top-1 {result.train_top1:.1f} %{accuracy}  {result.seconds:.0f} s"
         )
@@ -164,7 +180,7 @@ def _print(outcome: TrainOutcome) -> None:
         f"{last.epoch} epochs: {accuracy}"
     )
     for note in outcome.notes:
-        console.print(f"note: {note.text}")
-    if outcome.broken:
-        console.print(f"{len(outcome.broken)} broken images were skipped: {outcome.broken[0]}")
-    console.print(f"wrote {outcome.checkpoint}")
+        console.print(common.printable(f"note: {note.text}"), soft_wrap=True)
+    for image in outcome.broken:
+        console.print(common.printable(f"broken image, skipped: {image}"), soft_wrap=True)
+    console.print(f"wrote {outcome.checkpoint}", soft_wrap=True)

@@ -17,8 +17,9 @@ class Augmentation:
     """Which random changes are made to a training image, in this order.
 
     Attributes:
-        resized_crop: Smallest share of the image's area that a random resized crop keeps; None takes the plain crop.
-        crop_padding: Pixels of black border added on each side before a crop of the input size at a random place.
+        resized_crop: Smallest share of the image's area that a random resized crop keeps; None scales the short side
+            to the input size and crops at a random place.
+        crop_padding: Pixels of black border added on each side before that crop; without effect on a resized crop.
         flip: Mirror left to right every second time.
         colour_jitter: Brightness, contrast and saturation each change by a factor in 1 ± this.
         erase: Side of a square, as a share of the input size, that is painted black at a random place.
@@ -31,7 +32,9 @@ class Augmentation:
     erase: float = 0.0
 
 
-NO_AUGMENTATION = Augmentation(flip=False)
+# Of an image longer than this many times its short side only the middle is used: scaling the short side up to the
+# input size could fill the memory.
+LONGEST_SIDE = 16
 
 
 def augment(image: Pixels, size: int, augmentation: Augmentation, random: np.random.Generator) -> Pixels:
@@ -51,6 +54,9 @@ def augment(image: Pixels, size: int, augmentation: Augmentation, random: np.ran
 
 def _fit(image: Pixels, size: int) -> Pixels:
     """Scale the short side to `size`."""
+    limit = LONGEST_SIDE * min(image.shape[:2])
+    top, left = (max(length - limit, 0) // 2 for length in image.shape[:2])
+    image = image[top : top + limit, left : left + limit]
     height, width = image.shape[:2]
     if min(height, width) == size:
         return image
@@ -68,7 +74,10 @@ def _padded_crop(image: Pixels, size: int, padding: int, random: np.random.Gener
 
 
 def _resized_crop(image: Pixels, size: int, least_area: float, random: np.random.Generator) -> Pixels:
-    """Crop a random share of the area with a random aspect ratio of 3:4 to 4:3 (Szegedy et al. 2014)."""
+    """Crop a random share of the area with a random aspect ratio of 3:4 to 4:3 (Szegedy et al. 2014).
+
+    A shape that does not fit is drawn again; the centre square stands in after ten that did not.
+    """
     height, width = image.shape[:2]
     for _ in range(10):
         area = height * width * random.uniform(least_area, 1.0)
@@ -94,8 +103,9 @@ def _jitter(image: Pixels, strength: float, random: np.random.Generator) -> Pixe
 
 
 def _erase(image: Pixels, side: int, random: np.random.Generator) -> Pixels:
+    """Paint a square black whose centre lies anywhere in the image: at the edge, part of it falls outside."""
     size = image.shape[0]
     top, left = (int(random.integers(-side // 2, size - side // 2)) for _ in range(2))
     image = image.copy()
-    image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = 0
+    image[max(top, 0) : top + side, max(left, 0) : left + side] = 0
     return image

@@ -83,7 +83,7 @@ def activation_statistics(
     Args:
         module: The model; it is run in evaluation mode and left in the mode it was in.
         batches: Normalised images, float32 (N, 3, H, W), read one batch at a time.
-        progress: Called after each batch with the number of images done.
+        progress: Called after each batch with the number of images in it.
 
     Raises:
         DataError: EK208 when there are no images.
@@ -103,7 +103,7 @@ def activation_statistics(
                 module(torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)))
                 done += len(batch)
                 if progress is not None:
-                    progress(done)
+                    progress(len(batch))
     finally:
         module.train(training)
         for hook in hooks:

@@ -13,12 +13,8 @@ import torch
 from edgekit.errors import ModelError
 from edgekit.models import registry
 from edgekit.models._layers import Layer, Shape, group_layers
-from edgekit.spec import ModelSpec, Note
+from edgekit.spec import ModelSpec
 
-_ASSUMPTIONS = (
-    ("padding is not stored in this checkpoint: assumed torch; a TensorFlow-born checkpoint needs --padding tf_same"),
-    "input size and stem stride are not stored in this checkpoint: assumed 224 and 2",
-)
 # V2 rounds a block's channels to 8, then expands them six-fold: no layer is further off its exact share.
 _LARGEST_ROUNDING = 8 * 6
 
@@ -26,23 +22,11 @@ _LARGEST_ROUNDING = 8 * 6
 _MOST_TRIES = 24
 
 
-@dataclasses.dataclass(frozen=True)
-class Inference:
-    """What the shapes say, and what had to be assumed.
-
-    Attributes:
-        spec: Architecture, width, class count and conv_bias from the shapes; the rest is the default.
-        notes: What was assumed, for the user.
-    """
-
-    spec: ModelSpec
-    notes: tuple[Note, ...]
-
-
-def infer_spec(tensors: Mapping[str, torch.Tensor], *, where: str = "") -> Inference:
+def infer_spec(tensors: Mapping[str, torch.Tensor], *, where: str = "") -> ModelSpec:
     """Infer the description of a model from the shapes of its tensors; names play no part.
 
-    Padding, strides, input size, activation and epsilon leave no trace in shapes.
+    Architecture, width, class count and conv_bias come from the shapes. Padding, strides, input size, activation
+    and epsilon leave no trace there and are the defaults.
 
     Args:
         tensors: Name to tensor, as `read_checkpoint` gives them.
@@ -60,7 +44,7 @@ def infer_spec(tensors: Mapping[str, torch.Tensor], *, where: str = "") -> Infer
         for width in _widths(name, reference, layers):
             spec = _fit(ModelSpec(name, width), layers)
             if spec is not None:
-                return Inference(spec, tuple(Note("checkpoint", text) for text in _ASSUMPTIONS))
+                return spec
         raise ModelError(
             "EK105",
             f"its layers are those of {name}, but no width multiplier gives their channels",

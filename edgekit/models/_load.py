@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.models import registry
 from edgekit.models._checkpoint import Checkpoint, read_checkpoint
 from edgekit.models._inference import infer_spec
@@ -126,7 +127,7 @@ def _from_checkpoint(path: Path, source: str, overrides: Overrides) -> LoadedMod
     spec, notes = _spec(checkpoint, overrides, str(path))
     stored = preprocessing_from_metadata(checkpoint.metadata, where=str(path))
     preprocessing = complete_preprocessing(stored, overrides, spec)
-    if "mean" not in stored and overrides.mean is None:
+    if not {"mean", "std"} <= {*stored, *overrides.of_preprocessing()}:
         notes.append(
             Note("model", "mean and standard deviation are not stored in this checkpoint: ImageNet's are assumed; "
                  "--mean and --std set others")
@@ -151,14 +152,14 @@ def _spec(checkpoint: Checkpoint, overrides: Overrides, where: str) -> tuple[Mod
     if {"architecture", "width", "num_classes"} <= said.keys():
         return ModelSpec(**said), _assumptions(said)
     try:
-        inference = infer_spec(checkpoint.tensors, where=where)
+        inferred = infer_spec(checkpoint.tensors, where=where)
     except ModelError:
         if "architecture" not in said:
             raise
         return ModelSpec(**said), _assumptions(said)
-    if said.get("architecture", inference.spec.architecture) != inference.spec.architecture:
+    if said.get("architecture", inferred.architecture) != inferred.architecture:
         return ModelSpec(**said), _assumptions(said)
-    shaped = {name: getattr(inference.spec, name) for name in _SHAPED_FIELDS}
+    shaped = {name: getattr(inferred, name) for name in _SHAPED_FIELDS}
     notes = _assumptions(said)
     if "architecture" not in said:
         text = f"the shapes of the checkpoint are those of {shaped['architecture']} at width {shaped['width']:g}"
@@ -183,10 +184,31 @@ def complete_preprocessing(stored: dict[str, Any], overrides: Overrides, spec: M
     """Fill what neither metadata nor the user says with the field's usual evaluation.
 
     The short side is resized so that the centre crop keeps 224/256 of it; small images are not resized.
+
+    Raises:
+        UsageError: EK001 when the result is no preprocessing: the crop is larger than the image, a mean is not
+            finite or a standard deviation not above 0. The option that it names puts right stored values too.
     """
     fields = {**stored, **overrides.of_preprocessing(), "input_size": spec.input_size}
     if spec.input_size != stored.get("input_size", spec.input_size) and overrides.resize is None:
         fields.pop("resize", None)
     usual = round(spec.input_size / CENTRE_CROP) if spec.input_size >= SMALLEST_RESIZED else spec.input_size
     fields.setdefault("resize", usual)
-    return Preprocessing(**fields)
+    preprocessing = Preprocessing(**fields)
+    _require_usable(preprocessing)
+    return preprocessing
+
+
+def _require_usable(preprocessing: Preprocessing) -> None:
+    size, resize = preprocessing.input_size, preprocessing.resize
+    if resize < size:
+        raise UsageError(
+            "EK001",
+            f"images are resized to {resize} pixels and then cropped to {size}",
+            where="--resize",
+            hint=f"take {size} or more",
+        )
+    if not all(map(math.isfinite, preprocessing.mean)):
+        raise UsageError("EK001", "a mean is not finite", where="--mean", hint="write it as 0.485,0.456,0.406")
+    if not all(math.isfinite(value) and value > 0 for value in preprocessing.std):
+        raise UsageError("EK001", "a standard deviation is not above 0", where="--std", hint="take numbers above 0")

@@ -157,7 +157,7 @@ class _Mismatch:
 
     def _hint(self) -> str:
         try:
-            spec = infer_spec(self._tensors).spec
+            spec = infer_spec(self._tensors)
         except ModelError:
             return "check --arch, --width and --num-classes"
         return f"give --arch {spec.architecture} --width {spec.width:g} --num-classes {spec.num_classes}"

@@ -18,15 +18,15 @@ BN_EPS = 1e-5
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1 without activation; a residual when the shape is kept."""
+    """Expand 1x1, depthwise 3x3, project 1x1 without activation, and add the input where `residual` says so."""
 
-    def __init__(self, style: Style, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+    def __init__(self, style: Style, inputs: int, outputs: int, stride: int, expansion: int, residual: bool) -> None:
         super().__init__()
         hidden = inputs * expansion
         expand = [style.conv_block(inputs, hidden, activation=nn.ReLU6)] if expansion != 1 else []
         depthwise = style.conv_block(hidden, hidden, 3, stride, hidden, nn.ReLU6)
         self.conv = nn.Sequential(*expand, depthwise, *style.conv_block(hidden, outputs))
-        self.residual = stride == 1 and inputs == outputs
+        self.residual = residual
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
@@ -43,9 +43,10 @@ def build(spec: ModelSpec) -> MobileNet:
     blocks: list[nn.Module] = [style.conv_block(3, channels, 3, spec.stem_stride, activation=nn.ReLU6)]
     for expansion, base, repeats, first_stride in STAGES:
         outputs = round_channels(base * spec.width)
-        for index in range(repeats):
-            stride = strides.take(first_stride) if index == 0 else 1
-            blocks.append(InvertedResidual(style, channels, outputs, stride, expansion))
+        for stride in (first_stride, *[1] * (repeats - 1)):
+            # By the table's stride: one that `output_stride` turned into 1 still begins a stage, without a residual.
+            residual = stride == 1 and channels == outputs
+            blocks.append(InvertedResidual(style, channels, outputs, strides.take(stride), expansion, residual))
             channels = outputs
     head = round_channels(HEAD_CHANNELS * max(1.0, spec.width))
     blocks.append(style.conv_block(channels, head, activation=nn.ReLU6))

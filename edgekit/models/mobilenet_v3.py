@@ -78,7 +78,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Expand, depthwise, squeeze-and-excitation where the table says so, project; residual when the shape is kept."""
+    """Expand, depthwise, squeeze-and-excitation where the table says so, project; residual as in MobileNetV2."""
 
     def __init__(self, style: Style, inputs: int, row: Row, stride: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Bottleneck(nn.Module):
             parts.append(SqueezeExcitation(row.expanded))
         parts.append(style.conv_block(row.expanded, row.outputs))
         self.block = nn.Sequential(*parts)
-        # A stride that `output_stride` turned into 1 still counts as a change of stage: no residual there.
+        # By the table's stride: one that `output_stride` turned into 1 still begins a stage, without a residual.
         self.residual = row.stride == 1 and inputs == row.outputs
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
+from typing import get_args
 
 from edgekit.errors import UsageError
 from edgekit.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
 from edgekit.models.blocks import MobileNet
-from edgekit.spec import ModelSpec
+from edgekit.spec import Activation, ModelSpec, Padding
 
 MINIMUM_INPUT_SIZE = 32
+OUTPUT_STRIDES = (4, 8, 16, 32)
+# All families halve the image four times after the stem.
+STRIDE_AFTER_STEM = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,26 +75,32 @@ def build(spec: ModelSpec) -> MobileNet:
 
 def check(spec: ModelSpec) -> None:
     """Raise UsageError EK001 for the first field of `spec` that no model can be built from."""
-    if spec.architecture not in FAMILIES:
-        raise _refusal(
-            "--arch", f"there is no architecture {spec.architecture!r}", f"take one of {', '.join(FAMILIES)}"
-        )
-    if not 0.0 < spec.width <= 8.0:
-        raise _refusal("--width", f"the width multiplier is {spec.width}", "take a number above 0 and up to 8")
-    if spec.num_classes < 1:
-        raise _refusal("--num-classes", f"the number of classes is {spec.num_classes}", "take 1 or more")
-    if spec.input_size < MINIMUM_INPUT_SIZE:
-        raise _refusal("--input-size", f"the input size is {spec.input_size}", f"take {MINIMUM_INPUT_SIZE} or more")
-    if spec.bn_eps is not None and not 0.0 < spec.bn_eps < 1.0:
-        raise _refusal("--bn-eps", f"the epsilon is {spec.bn_eps}", "take a number between 0 and 1")
-    if spec.stem_stride not in (1, 2):
-        raise _refusal("--stem-stride", f"the stem stride is {spec.stem_stride}", "take 1 or 2")
-    if spec.output_stride is not None and spec.output_stride not in (4, 8, 16, 32):
-        raise _refusal("--output-stride", f"the output stride is {spec.output_stride}", "take 4, 8, 16 or 32")
-    if spec.architecture != "mobilenet_v1" and (spec.activation != "relu6" or spec.conv_bias):
-        raise _refusal("--arch", f"{spec.architecture} has no other activation and no biased convolutions",
-                       "leave them out, or take mobilenet_v1")  # fmt: skip
+    for option, fits, what, hint in _requirements(spec):
+        if not fits:
+            raise UsageError("EK001", what, where=option, hint=hint)
 
 
-def _refusal(option: str, what: str, hint: str) -> UsageError:
-    return UsageError("EK001", what, where=option, hint=hint)
+def _requirements(spec: ModelSpec) -> Iterator[tuple[str, bool, str, str]]:
+    """Yield what must hold: the option, whether it does, and what to say and advise when it does not."""
+    name, paddings, activations = spec.architecture, get_args(Padding), get_args(Activation)
+    yield "--arch", name in FAMILIES, f"there is no architecture {name!r}", _one_of(names())
+    yield "--width", 0.0 < spec.width <= 8.0, f"the width multiplier is {spec.width}", "take more than 0 and up to 8"
+    yield "--num-classes", spec.num_classes >= 1, f"the number of classes is {spec.num_classes}", "take 1 or more"
+    large_enough = spec.input_size >= MINIMUM_INPUT_SIZE
+    yield "--input-size", large_enough, f"the input size is {spec.input_size}", f"take {MINIMUM_INPUT_SIZE} or more"
+    yield "--padding", spec.padding in paddings, f"there is no padding {spec.padding!r}", _one_of(paddings)
+    epsilon = spec.bn_eps is None or 0.0 < spec.bn_eps < 1.0
+    yield "--bn-eps", epsilon, f"the epsilon is {spec.bn_eps}", "take a number between 0 and 1"
+    yield "--stem-stride", spec.stem_stride in (1, 2), f"the stem stride is {spec.stem_stride}", "take 1 or 2"
+    strides = [stride for stride in OUTPUT_STRIDES if stride <= spec.stem_stride * STRIDE_AFTER_STEM]
+    reachable = spec.output_stride is None or spec.output_stride in strides
+    what = f"the output stride is {spec.output_stride} with a stem stride of {spec.stem_stride}"
+    yield "--output-stride", reachable, what, _one_of(map(str, strides))
+    yield "--activation", spec.activation in activations, f"there is no {spec.activation!r}", _one_of(activations)
+    v1, only = name == "mobilenet_v1", "leave it out, or take mobilenet_v1"
+    yield "--activation", v1 or spec.activation == "relu6", f"{name} has activations of its own", only
+    yield "--conv-bias", v1 or not spec.conv_bias, f"{name} has no biased convolutions", only
+
+
+def _one_of(choices: Iterable[str]) -> str:
+    return f"take one of {', '.join(choices)}"

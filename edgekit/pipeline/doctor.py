@@ -9,10 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgekit.data import sample
 from edgekit.errors import EdgekitError
-from edgekit.models import shipped_checkpoint
-from edgekit.report import environment
 
 REQUIRED = (
     "torch",
@@ -27,6 +24,7 @@ REQUIRED = (
     "rich",
     "pydantic",
 )
+_PACKAGES_FIRST = "install the packages that are missing, then look again"
 INT8_CPU = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm"})
 OPTIONAL_PROGRAMS = (
     (
@@ -78,7 +76,10 @@ class Diagnosis:
 
 
 def examine() -> Diagnosis:
-    """Look at Python, packages, the CPU, what ships with edgekit, and the programs that later steps use."""
+    """Look at Python, packages, the CPU, what ships with edgekit, and the programs that later steps use.
+
+    Packages are imported only to read what ships, and one that is missing is a finding, not an error.
+    """
     findings = [
         _python(),
         *(_package(name) for name in REQUIRED),
@@ -125,6 +126,8 @@ def _package_optional(name: str, requirement: str) -> Finding:
 
 
 def _cpu() -> Finding:
+    from edgekit.report import environment
+
     machine = environment()
     features = ", ".join(machine.cpu_int8)
     detail = f"{machine.cpu}, {machine.cores} cores, int8 instructions: {features or 'none'}"
@@ -135,7 +138,11 @@ def _cpu() -> Finding:
 
 def _sample() -> Finding:
     try:
+        from edgekit.data import sample
+
         images = sample()
+    except ImportError as error:
+        return Finding("sample", False, True, str(error), _PACKAGES_FIRST)
     except EdgekitError as error:
         return Finding("sample", False, True, str(error), "install edgekit again")
     detail = f"{len(images.calibration)} calibration and {len(images.evaluation)} evaluation images of CIFAR-10"
@@ -143,10 +150,16 @@ def _sample() -> Finding:
 
 
 def _checkpoint() -> Finding:
-    path = shipped_checkpoint()
-    if not path.is_file():
-        return Finding("model", False, True, "the model that ships is missing", "install edgekit again")
-    return Finding("model", True, True, f"{path.name}, {path.stat().st_size / 1e6:.1f} MB")
+    try:
+        from edgekit.models import load
+
+        loaded = load(None)
+    except ImportError as error:
+        return Finding("model", False, True, str(error), _PACKAGES_FIRST)
+    except EdgekitError as error:
+        return Finding("model", False, True, str(error), "install edgekit again")
+    parameters = sum(parameter.numel() for parameter in loaded.module.parameters())
+    return Finding("model", True, True, f"{loaded.spec.architecture} x{loaded.spec.width:g}, {parameters:,} parameters")
 
 
 def _program(name: str, purpose: str, advice: str) -> Finding:

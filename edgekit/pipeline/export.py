@@ -7,9 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from edgekit.calibrate import collect, ranges
 from edgekit.data import batches, sample
 from edgekit.errors import UsageError
@@ -32,6 +29,7 @@ from edgekit.report import Report, write
 from edgekit.validate import runner, session
 
 TARGETS = ("cpu",)
+OUTPUTS = (FP32_FILE, INT8_FILE, PREPROCESSING_FILE, REPORT_FILE)
 VERIFIED_IMAGES = 8
 
 
@@ -39,13 +37,17 @@ def export_model(request: ExportRequest, *, progress: StartProgress = silent) ->
     """Export a model, quantize it as asked, and measure what that cost.
 
     Writes `model.fp32.onnx`, `model.int8.onnx` (unless `quantize` is `none`), `preprocessing.json` and `report.json`
-    into `request.output`, all of them or, after an error, none.
+    into `request.output`, all of them or, after an error, none: files of an earlier run are then as they were.
 
     Raises:
         EdgekitError: Every kind; nothing is written then.
     """
     _check(request)
-    check_folder(request.output)
+    with _output_folder(request.output):
+        return _export(request, progress)
+
+
+def _export(request: ExportRequest, progress: StartProgress) -> Report:
     source = open_source(request.model, request.overrides, request.opset)
     images = choose_images(
         source,
@@ -106,30 +108,63 @@ def _quantize(request: ExportRequest, source: Source, images: Images, progress: 
     if request.quantize == "none":
         return None
     if request.quantize == "dynamic":
-        model, notes, layers = quantize_dynamic(source.model)
+        model, notes, layers = quantize_dynamic(source.model, request.dynamic_operators)
         return Quantized(model, layers, notes)
     assert images.calibration is not None
+    tensors = tensors_to_calibrate(source.model)
     advance = progress("calibrating", len(images.calibration))
-    stream = batches(images.calibration, source.preprocessing)
-
-    def counted() -> Iterator[npt.NDArray[np.float32]]:
-        for batch in stream:
-            yield batch.images
-            advance(len(batch.images))
-
-    summaries = collect(source.model, counted(), tensors_to_calibrate(source.model), threads=request.threads)
+    with contextlib.closing(batches(images.calibration, source.preprocessing)) as stream:
+        arrays = (batch.images for batch in stream)
+        summaries = collect(source.model, arrays, tensors, progress=advance, threads=request.threads)
     decided = plan(source.model, ranges(summaries, request.calibration_method))
     model, notes = quantize_static(source.model, decided)
-    return Quantized(model, decided.layers, notes, len(stream.broken))
+    return Quantized(model, decided.layers, notes, tuple(image.identifier for image in stream.broken))
+
+
+@contextlib.contextmanager
+def _output_folder(output: Path) -> Iterator[None]:
+    """Make the folder, prove that the outputs can be written, and leave no trace of it after an error."""
+    new = not output.exists()
+    check_folder(output)
+    for name in OUTPUTS:
+        if (output / name).is_dir():
+            raise UsageError(
+                "EK003",
+                "cannot write: a folder of this name is in the way",
+                where=str(output / name),
+                hint="remove it, or choose another folder with --output",
+            )
+    try:
+        yield
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):
+                output.rmdir()
+        raise
 
 
 @contextlib.contextmanager
 def _staged(output: Path) -> Iterator[Path]:
     """Yield a folder beside the outputs; what is in it moves to `output` at the end, or goes with it on an error."""
-    with tempfile.TemporaryDirectory(prefix=".edgekit-", dir=output) as name:
-        staging = Path(name)
+    with contextlib.ExitStack() as stack:
+        with _writing_to(output):
+            staging = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".edgekit-", dir=output)))
         yield staging
-        # An int8 file of an earlier run must not stand beside a report that does not speak of it.
-        (output / INT8_FILE).unlink(missing_ok=True)
-        for file in sorted(staging.iterdir()):
-            file.replace(output / file.name)
+        with _writing_to(output):
+            # An int8 file of an earlier run must not stand beside a report that does not speak of it.
+            (output / INT8_FILE).unlink(missing_ok=True)
+            for file in sorted(staging.iterdir()):
+                file.replace(output / file.name)
+
+
+@contextlib.contextmanager
+def _writing_to(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            "EK003",
+            f"cannot write: {error.strerror or error}",
+            where=str(output),
+            hint="check the folder and the free space, or choose another with --output",
+        ) from error

@@ -45,65 +45,83 @@ def choose_images(
     """Open the images that were named, or find fitting ones.
 
     The sample that ships serves the model that ships, any model of the same classes and, without labels, random
-    weights. Otherwise images of `calibration` that do not calibrate are evaluated when `evaluation` is not given.
+    weights. Where it does not serve, images of `calibration` that do not calibrate are evaluated.
 
     Raises:
         UsageError: EK001 when calibration is needed and no images are named.
         DataError: EK2xx when images cannot be used.
     """
-    chosen, pool = _calibration(source, calibration, calibration_samples) if calibrates else (None, None)
-    evaluated, notes = _evaluation(source, evaluation, pool if calibration is not None else None)
+    chosen = _calibration(source, calibration, calibration_samples) if calibrates else None
+    notes: tuple[Note, ...] = ()
+    if calibration is not None and not calibrates:
+        notes = (Note("data", "--calibration was not used: only static quantization calibrates"),)
+    evaluated = None
+    if evaluation is not None:
+        evaluated = fitting(open_images(evaluation, class_names=source.class_names), source)
+    elif chosen is not None and calibration is not None and (source.random or not sample_serves(source)):
+        evaluated = _labelled_where_it_fits(calibration, source)
+        if len(evaluated) > len(chosen):
+            text = "no --eval was given: the images of --calibration that did not calibrate were evaluated"
+            notes = (*notes, Note("data", text))
+        else:
+            evaluated = None
+    elif sample_serves(source):
+        evaluated = shipped_evaluation(source)
     if evaluated is None:
-        return Images(chosen, None, 0, notes)
-    excluded = 0
-    if chosen is not None:
-        rest = evaluated.without(chosen)
-        excluded = len(evaluated) - len(rest)
-        evaluated = rest
-    require_count(evaluated, purpose="evaluation")
+        return Images(chosen, None, 0, (*notes, Note("data", "accuracy and drift were not measured: give --eval")))
+    rest = evaluated if chosen is None else evaluated.without(chosen)
+    excluded = len(evaluated) - len(rest)
+    require_count(rest, purpose="evaluation")
     if evaluation_samples is not None:
-        evaluated = evaluated.spread(evaluation_samples)
-    return Images(chosen, evaluated, excluded, notes)
+        rest = rest.spread(evaluation_samples)
+    return Images(chosen, rest, excluded, notes)
 
 
-def _calibration(source: Source, path: Path | None, count: int) -> tuple[ImageSet, ImageSet]:
-    """Return the images that calibrate, and the set they were chosen from."""
+def _calibration(source: Source, path: Path | None, count: int) -> ImageSet:
     if path is not None:
-        pool = open_images(path)
-        return pool.spread(count), pool
-    if not _sample_serves(source):
+        return open_images(path).spread(count)
+    if not sample_serves(source):
         raise UsageError(
             "EK001",
             "static quantization needs images to calibrate on, and the sample that ships has other classes",
             where="--calibration",
             hint="give about 128 images of the training set, as a folder, .zip or .npz",
         )
-    pool = dataclasses.replace(sample().calibration, name=SHIPPED_NAME)
-    return pool.spread(count), pool
+    return dataclasses.replace(sample().calibration, name=SHIPPED_NAME).spread(count)
 
 
-def _evaluation(source: Source, path: Path | None, pool: ImageSet | None) -> tuple[ImageSet | None, tuple[Note, ...]]:
-    if path is not None:
-        return fitting(open_images(path, class_names=source.class_names), source), ()
-    if _sample_serves(source) and pool is None:
-        images = dataclasses.replace(sample().evaluation, name=SHIPPED_NAME)
-        return (dataclasses.replace(images, labels=None), ()) if source.random else (images, ())
-    if pool is not None:
-        note = Note("data", "no --eval was given: the images of --calibration that did not calibrate were evaluated")
-        if pool.labels is not None and pool.class_names is not None and len(pool.class_names) == source.num_classes:
-            return pool, (note,)
-        return dataclasses.replace(pool, labels=None), (note,)
-    return None, (Note("data", "accuracy and drift were not measured: --eval names no images"),)
+def _labelled_where_it_fits(path: Path, source: Source) -> ImageSet:
+    """Open images that need no labels, with those that certainly are the model's classes."""
+    try:
+        return fitting(open_images(path, class_names=source.class_names), source)
+    except DataError as error:
+        if error.code != "EK207":
+            raise
+        return dataclasses.replace(open_images(path), labels=None)
 
 
-def _sample_serves(source: Source) -> bool:
+def sample_serves(source: Source) -> bool:
+    """Tell whether the sample that ships is of any use for a model."""
     return source.shipped or source.random or source.class_names == sample().class_names
+
+
+def shipped_evaluation(source: Source) -> ImageSet:
+    """Return the evaluation images that ship, without labels for random weights, which cannot know them."""
+    images = dataclasses.replace(sample().evaluation, name=SHIPPED_NAME)
+    return dataclasses.replace(images, labels=None) if source.random else images
 
 
 def fitting(images: ImageSet, source: Source) -> ImageSet:
     """Return the set itself; raises DataError EK207 when its labels are not those of the model's logits."""
-    known = len(images.class_names) if images.class_names is not None else 0
-    if images.labels is not None and known != source.num_classes:
+    if images.labels is None:
+        return images
+    if images.class_names is not None:
+        known = len(images.class_names)
+        fits = known == source.num_classes
+    else:  # Numbers of an npz, which have no names where the model has none.
+        known = max(images.labels) + 1
+        fits = known <= source.num_classes
+    if not fits:
         raise DataError(
             "EK207",
             f"the images have {known} classes and the model has {source.num_classes}",

@@ -32,6 +32,7 @@ class ExportRequest:
         calibration_method: How a range is chosen from what was seen.
         evaluation: Images to measure accuracy and drift on.
         evaluation_samples: How many of them; None takes all.
+        dynamic_operators: What dynamic quantization is asked to quantize.
         threads: Threads that a timed frame may use; 0 takes all cores.
         command: The command line, for the report.
     """
@@ -47,15 +48,23 @@ class ExportRequest:
     calibration_method: CalibrationMethod = "auto"
     evaluation: Path | None = None
     evaluation_samples: int | None = None
+    dynamic_operators: tuple[str, ...] = ("MatMul", "Gemm")
     threads: int = 0
     command: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantized:
-    """The int8 model, what each layer computes in, and what was done."""
+    """The int8 model and how it came about.
+
+    Attributes:
+        model: The int8 model.
+        layers: What each layer computes in.
+        notes: What was done.
+        broken: Identifiers of calibration images that could not be read.
+    """
 
     model: onnx.ModelProto
     layers: tuple[LayerDecision, ...]
     notes: tuple[Note, ...]
-    broken: int = 0
+    broken: tuple[str, ...] = ()

@@ -74,6 +74,9 @@ def measure(
 
 
 def first_images(images: ImageSet, preprocessing: Preprocessing, count: int) -> npt.NDArray[np.float32]:
-    """Return up to `count` readable images, evenly spread over a set, as float32 (N, 3, H, W)."""
-    with contextlib.closing(batches(images.spread(count), preprocessing, count)) as stream:
+    """Return up to `count` readable images, spread over a set, as float32 (N, 3, H, W)."""
+    # The whole set in another order: a broken image among the first is one of all, and the next stands in for it.
+    step = max(1, len(images) // count)
+    spread = images.select(sorted(range(len(images)), key=lambda index: index % step))
+    with contextlib.closing(batches(spread, preprocessing, count)) as stream:
         return next(stream).images

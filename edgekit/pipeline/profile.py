@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import numpy as np
 
 from edgekit.data import batches, open_images
 from edgekit.errors import UsageError
-from edgekit.models import ActivationStatistics, Overrides, Profile, activation_statistics, load, profile
+from edgekit.models import NO_OVERRIDES, ActivationStatistics, Overrides, Profile, activation_statistics, load, profile
+from edgekit.pipeline.measuring import StartProgress, silent
 from edgekit.pipeline.sources import is_onnx
 from edgekit.spec import ModelSpec, Note
 
@@ -30,11 +29,11 @@ class ProfileOutcome:
 
 def profile_model(
     model: str | Path | None,
-    overrides: Overrides,
-    activations: Path | None,
-    samples: int,
+    overrides: Overrides = NO_OVERRIDES,
+    activations: Path | None = None,
+    samples: int = 64,
     *,
-    progress: Callable[[str, int | None], Callable[[int], None]],
+    progress: StartProgress = silent,
 ) -> ProfileOutcome:
     """Profile a model; with `activations`, also run `samples` of those images through it.
 
@@ -55,11 +54,6 @@ def profile_model(
     if activations is not None:
         images = open_images(activations).spread(samples)
         advance = progress("running images", len(images))
-
-        def arrays() -> Iterator[np.ndarray]:
-            for batch in batches(images, loaded.preprocessing, ACTIVATION_BATCH):
-                yield batch.images
-                advance(len(batch.images))
-
-        statistics = activation_statistics(loaded.module, arrays())
+        with contextlib.closing(batches(images, loaded.preprocessing, ACTIVATION_BATCH)) as stream:
+            statistics = activation_statistics(loaded.module, (batch.images for batch in stream), advance)
     return ProfileOutcome(loaded.source, loaded.spec, cost, statistics, loaded.notes)

@@ -41,6 +41,8 @@ def build(
 ) -> Report:
     """Return the report of an export whose model files lie in `folder`."""
     notes = (*source.notes, *images.notes, *(quantized.notes if quantized else ()))
+    unread = quantized.broken if quantized else ()
+    calibrated = [name for name in images.calibration.identifiers if name not in unread] if images.calibration else []
     return Report(
         schema=SCHEMA,
         edgekit=edgekit.__version__,
@@ -54,12 +56,12 @@ def build(
         quantization=QuantizationSection.of(
             request.quantize,
             method=request.calibration_method if images.calibration else None,
-            calibration_images=images.calibration.identifiers if images.calibration else (),
+            calibration_images=calibrated,
             excluded_from_evaluation=images.excluded,
             layers=quantized.layers if quantized else (),
         ),
         data=DataSection(
-            calibration=_data(images.calibration, quantized.broken if quantized else 0),
+            calibration=_data(images.calibration, len(unread)),
             evaluation=_data(images.evaluation, measured.broken),
         ),
         verification=_verification(verification),

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import edgekit
-from edgekit.errors import ModelError
+from edgekit.errors import ModelError, UsageError
 from edgekit.export import load_onnx, prepare, to_onnx, with_opset
 from edgekit.files import sha256_of
 from edgekit.models import Overrides, complete_preprocessing, load
+from edgekit.report import Specification
 from edgekit.spec import ModelSpec, Note, Preprocessing
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def describe_onnx(given: onnx.ModelProto, path: Path, overrides: Overrides) -> S
 
     Raises:
         ModelError: EK107 when its metadata is not readable, EK108 when its input is not a square image.
+        UsageError: EK001 when the user describes an architecture, which is fixed in an ONNX model.
     """
+    _refuse_overrides_of_spec(overrides, path)
     notes: tuple[Note, ...] = ()
     stored = {entry.key: entry.value for entry in given.metadata_props}
     size, classes = _shape(given, path)
@@ -111,9 +114,11 @@ def describe_onnx(given: onnx.ModelProto, path: Path, overrides: Overrides) -> S
         preprocessing = complete_preprocessing(fields, overrides, spec)
     else:
         preprocessing = complete_preprocessing({}, overrides, spec)
-        if overrides.mean is None:
-            notes = (*notes, Note("model", "the file does not say how its images are normalised: ImageNet's mean and "
-                                  "standard deviation are assumed; --mean and --std set others"))  # fmt: skip
+        if overrides.mean is None or overrides.std is None:
+            notes = (
+                Note("model", "the file does not say how its images are normalised: ImageNet's mean and "
+                     "standard deviation are assumed; --mean and --std set others"),
+            )  # fmt: skip
     class_names = _class_names(stored.get(CLASSES_KEY), classes, path)
     original = _spec(stored.get(MODEL_KEY), path)
     sha256 = sha256_of(path)
@@ -121,6 +126,17 @@ def describe_onnx(given: onnx.ModelProto, path: Path, overrides: Overrides) -> S
     for key, value in {**stored, **_metadata(preprocessing, class_names, original, sha256)}.items():
         given.metadata_props.add(key=key, value=value)
     return Source(given, str(path), sha256, None, original, preprocessing, class_names, classes, False, False, notes)
+
+
+def _refuse_overrides_of_spec(overrides: Overrides, path: Path) -> None:
+    if given := list(overrides.of_spec()):
+        option = {"architecture": "--arch"}.get(given[0], f"--{given[0].replace('_', '-')}")
+        raise UsageError(
+            "EK001",
+            f"an .onnx file has its architecture in it, and {path} is one",
+            where=option,
+            hint="leave the option out; --mean, --std and --resize are for .onnx files too",
+        )
 
 
 def _metadata(
@@ -150,18 +166,20 @@ def _class_names(text: str | None, classes: int, path: Path) -> tuple[str, ...] 
     if text is None:
         return None
     try:
-        names = tuple(str(name) for name in json.loads(text))
-    except (TypeError, ValueError) as error:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise _unreadable(CLASSES_KEY, path) from error
-    return names if len(names) == classes else None
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise _unreadable(CLASSES_KEY, path)
+    return tuple(names) if len(names) == classes else None
 
 
 def _spec(text: str | None, path: Path) -> ModelSpec | None:
     if text is None:
         return None
     try:
-        return ModelSpec(**json.loads(text))
-    except (TypeError, ValueError) as error:
+        return ModelSpec(**Specification.model_validate_json(text).model_dump())
+    except ValueError as error:
         raise _unreadable(MODEL_KEY, path) from error
 
 

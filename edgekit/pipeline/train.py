@@ -7,17 +7,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 import edgekit
-from edgekit.data import ImageSet, open_images
+from edgekit.data import ImageSet, open_images, require_labels
 from edgekit.errors import DataError
-from edgekit.files import check_folder, writing
+from edgekit.files import check_folder, write_bytes
 from edgekit.models import NO_OVERRIDES, LoadedModel, Overrides, build, complete_preprocessing, load, to_metadata
 from edgekit.spec import ModelSpec, Note, Preprocessing
-from edgekit.training import EpochResult, Recipe, Step, train
+from edgekit.training import EpochResult, Recipe, Step, initialise, train
 
 CHECKPOINT_FILE = "model.safetensors"
 
@@ -31,10 +31,10 @@ class TrainRequest:
         recipe: How to train.
         output: Folder for `model.safetensors` and the state.
         model: Checkpoint to start from; None starts from random weights.
-        overrides: Description of the model; the number of classes defaults to that of the images.
+        overrides: Description of the model; the number of classes is that of the images.
         evaluation: Labelled images to measure accuracy on; None measures none.
         evaluate_every: Epochs from one evaluation to the next.
-        seed: Seed of weights, image order, augmentation and dropout.
+        seed: Seed of weights, image order, augmentation and dropout, 0 to 2**32 - 1.
         resume: Go on from the state in `output`.
     """
 
@@ -61,6 +61,29 @@ class TrainOutcome:
     notes: tuple[Note, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """Where training begins.
+
+    Attributes:
+        images: Training images, labelled in the order of the logits.
+        class_names: Names in the same order.
+        module: Model with its first weights.
+        spec: Description of the model.
+        preprocessing: How images become its input.
+        weights: Where the weights came from.
+        notes: What was assumed or replaced.
+    """
+
+    images: ImageSet
+    class_names: tuple[str, ...]
+    module: nn.Module
+    spec: ModelSpec
+    preprocessing: Preprocessing
+    weights: str
+    notes: tuple[Note, ...] = ()
+
+
 def train_model(
     request: TrainRequest,
     *,
@@ -72,61 +95,94 @@ def train_model(
     Raises:
         EdgekitError: as `open_images`, `load` and `train` do.
     """
+    start = _starting_point(request)
+    evaluation = open_images(request.evaluation, class_names=start.class_names) if request.evaluation else None
     check_folder(request.output)
-    images = open_images(request.images)
-    class_names = images.class_names
-    if class_names is None:
-        raise DataError(
-            "EK204",
-            "training needs labels",
-            where=str(request.images),
-            hint="put the images in one folder a class",
-        )
-    module, spec, preprocessing, notes, start = _starting_point(request, len(class_names))
-    evaluation = open_images(request.evaluation, class_names=class_names) if request.evaluation else None
     checkpoint = request.output / CHECKPOINT_FILE
 
     def write(result: EpochResult, trained: nn.Module) -> None:
-        metadata = to_metadata(spec, preprocessing, class_names, _provenance(request, images, result))
+        provenance = _provenance(request, start.images, result)
+        metadata = to_metadata(start.spec, start.preprocessing, start.class_names, provenance)
         _write_checkpoint(checkpoint, trained, metadata)
         on_epoch(result)
 
     trained = train(
-        module, spec, preprocessing, request.recipe, images, request.output,
+        start.module, start.spec, start.preprocessing, request.recipe, start.images, request.output,
         evaluation=evaluation, evaluate_every=request.evaluate_every, seed=request.seed,
-        initial_weights=start, resume=request.resume, on_step=on_step, on_epoch=write,
+        initial_weights=start.weights, resume=request.resume, on_step=on_step, on_epoch=write,
     )  # fmt: skip
-    parameters = sum(parameter.numel() for parameter in module.parameters())
+    parameters = sum(parameter.numel() for parameter in trained.module.parameters())
     broken = tuple(f"{image.identifier}: {image.reason}" for image in trained.broken)
-    return TrainOutcome(checkpoint, spec, parameters, trained.history, broken, notes)
+    return TrainOutcome(checkpoint, start.spec, parameters, trained.history, broken, start.notes)
 
 
-def _starting_point(
-    request: TrainRequest, classes: int
-) -> tuple[nn.Module, ModelSpec, Preprocessing, tuple[Note, ...], str]:
-    """Return the module to train, its description, what was assumed, and a word on where its weights came from."""
-    if request.model is not None:
-        loaded: LoadedModel = load(request.model, request.overrides)
-        if loaded.spec.num_classes == classes:
-            return loaded.module, loaded.spec, loaded.preprocessing, loaded.notes, loaded.sha256
-        spec = dataclasses.replace(loaded.spec, num_classes=classes)
+def _starting_point(request: TrainRequest) -> _Start:
+    images = open_images(request.images)
+    class_names = images.class_names or _numbers(images)
+    if request.model is None:
+        fields = {"architecture": "mobilenet_v1", **request.overrides.of_spec(), "num_classes": len(class_names)}
+        spec = ModelSpec(**fields)
+        preprocessing = complete_preprocessing({}, request.overrides, spec)
+        module = _random_weights(spec, request)
+        return _Start(images, class_names, module, spec, preprocessing, f"random, seed {request.seed}")
+    loaded = load(request.model, request.overrides)
+    if len(class_names) == loaded.spec.num_classes:
+        if loaded.class_names is None:
+            note = Note(
+                "train",
+                f"the checkpoint does not name its {len(class_names)} classes: they are taken to be those of the "
+                "images, in the same order",
+            )
+            return _as_loaded(loaded, images, class_names, note)
+        ordered = _in_order(request.images, loaded.class_names)
+        if ordered is not None:
+            return _as_loaded(loaded, ordered, loaded.class_names)
+    return _with_new_last_layer(loaded, images, class_names, request)
+
+
+def _numbers(images: ImageSet) -> tuple[str, ...]:
+    """Name the classes of an npz, which has none, by their indices; raises DataError EK204 without labels."""
+    return tuple(str(index) for index in range(max(require_labels(images)) + 1))
+
+
+def _in_order(path: Path, class_names: tuple[str, ...]) -> ImageSet | None:
+    """Open images with their labels in the order of a model's classes; None when theirs are other classes."""
+    try:
+        return open_images(path, class_names=class_names)
+    except DataError as error:
+        if error.code != "EK207":
+            raise
+        return None
+
+
+def _as_loaded(loaded: LoadedModel, images: ImageSet, class_names: tuple[str, ...], *notes: Note) -> _Start:
+    return _Start(
+        images, class_names, loaded.module, loaded.spec, loaded.preprocessing, loaded.sha256, (*loaded.notes, *notes)
+    )
+
+
+def _with_new_last_layer(
+    loaded: LoadedModel, images: ImageSet, class_names: tuple[str, ...], request: TrainRequest
+) -> _Start:
+    spec = dataclasses.replace(loaded.spec, num_classes=len(class_names))
+    module = _random_weights(spec, request)
+    last = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)][-1]
+    kept = {name: tensor for name, tensor in loaded.module.state_dict().items() if not name.startswith(f"{last}.")}
+    module.load_state_dict({**module.state_dict(), **kept})
+    if spec.num_classes == loaded.spec.num_classes:
+        reason = f"the {spec.num_classes} classes of the images are not those of the checkpoint"
+    else:
+        reason = f"{loaded.spec.num_classes} classes became {spec.num_classes}"
+    notes = (*loaded.notes, Note("train", f"the last layer is new: {reason}"))
+    return _Start(images, class_names, module, spec, loaded.preprocessing, loaded.sha256, notes)
+
+
+def _random_weights(spec: ModelSpec, request: TrainRequest) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         module = build(spec)
-        state = module.state_dict()
-        kept = {name: value for name, value in loaded.module.state_dict().items() if value.shape == state[name].shape}
-        module.load_state_dict({**state, **kept})
-        note = Note("train", f"the last layer is new: {loaded.spec.num_classes} classes became {classes}")
-        return module, spec, loaded.preprocessing, (*loaded.notes, note), loaded.sha256
-    fields = {"architecture": "mobilenet_v1", "num_classes": classes, **request.overrides.of_spec()}
-    spec = ModelSpec(**fields)
-    torch.manual_seed(request.seed)
-    return (
-        build(spec),
-        spec,
-        complete_preprocessing({}, request.overrides, spec),
-        (),
-        f"random, seed {request.seed}",
-    )
+    initialise(module, request.recipe, request.seed)
+    return module
 
 
 def _provenance(request: TrainRequest, images: ImageSet, result: EpochResult) -> dict[str, str]:
@@ -145,9 +201,8 @@ def _provenance(request: TrainRequest, images: ImageSet, result: EpochResult) ->
 
 def _write_checkpoint(path: Path, module: nn.Module, metadata: dict[str, str]) -> None:
     tensors = {
-        name: value.detach().contiguous(memory_format=torch.contiguous_format)
-        for name, value in module.state_dict().items()
+        name: tensor.detach().contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    with writing(path) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_bytes(path, safetensors.torch.save(tensors, metadata))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from edgekit.data import ImageSet, open_images, require_count, sample
+from edgekit.data import ImageSet, open_images, require_count
 from edgekit.errors import ComparisonError, DataError
 from edgekit.export import load_onnx
 from edgekit.models import NO_OVERRIDES, Overrides
-from edgekit.pipeline.images import SHIPPED_NAME, fitting
+from edgekit.pipeline.images import fitting, sample_serves, shipped_evaluation
 from edgekit.pipeline.measuring import Measured, StartProgress, measure, silent
 from edgekit.pipeline.sources import Source, describe_onnx, is_onnx, open_source
 from edgekit.results import Verdict
@@ -64,8 +64,7 @@ def validate_models(request: ValidateRequest, *, progress: StartProgress = silen
     blobs = [source.model.SerializeToString() for source in (first, second)]
     baseline, candidate = (_runner(blob, request.threads) for blob in blobs)
     measured = measure(baseline, candidate, images, first.preprocessing, progress)
-    if measured.drift is None:
-        raise DataError("EK208", "there are no images to compare on", where="--eval", hint="give labelled images")
+    assert measured.drift is not None  # There are images and a candidate.
     decided = verdict(measured.drift, max_drop=request.max_drop)
     sizes = (len(blobs[0]), len(blobs[1]))
     return ValidateOutcome(measured, decided, sizes, images.name, (*first.notes, *second.notes))
@@ -100,15 +99,15 @@ def _require_comparable(baseline: Source, candidate: Source) -> None:
 def _images(request: ValidateRequest, source: Source) -> ImageSet:
     if request.evaluation is not None:
         images = fitting(open_images(request.evaluation, class_names=source.class_names), source)
+    elif sample_serves(source):
+        images = shipped_evaluation(source)
     else:
-        images = dataclasses.replace(sample().evaluation, name=SHIPPED_NAME)
-        if source.class_names != images.class_names:
-            raise DataError(
-                "EK207",
-                "the sample that ships has other classes than the model",
-                where=source.name,
-                hint="give labelled images with --eval",
-            )
+        raise DataError(
+            "EK207",
+            "the sample that ships has other classes than the model",
+            where=source.name,
+            hint="give labelled images with --eval",
+        )
     if request.evaluation_samples is not None:
         images = images.spread(request.evaluation_samples)
     return require_count(images, purpose="evaluation")

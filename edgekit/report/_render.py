@@ -36,7 +36,7 @@ class Side:
 
 
 def render(report: Report, console: Console) -> None:
-    """Print what a report says: the table, the nodes left in float, the notes and the files."""
+    """Print what a report says: the table, the nodes left in float and the notes."""
     baseline = _side("FP32", report.fp32)
     candidate = None if report.int8 is None else _side("int8", report.int8)
     drift = None if report.drift is None else _drift(report.drift, report.fp32.n)
@@ -46,8 +46,6 @@ def render(report: Report, console: Console) -> None:
         _render_float_nodes(report, console)
     for note in report.notes:
         _print(console, f"{note.source}: {note.text}")
-    files = [report.fp32.path] + ([report.int8.path] if report.int8 is not None else [])
-    _print(console, f"Files: {', '.join(files)}")
 
 
 def render_comparison(

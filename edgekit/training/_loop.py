@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -19,7 +20,7 @@ from edgekit.training import _state
 from edgekit.training._loader import TrainingImages
 from edgekit.training._optimization import learning_rate, optimizer
 from edgekit.training._state import EpochResult
-from edgekit.training.recipes import Recipe
+from edgekit.training.recipes import Recipe, check
 
 STATE_FILE = "training.pt"
 EVALUATION_BATCH = 250
@@ -76,31 +77,42 @@ def train(
         output: Folder for the state.
         evaluation: Labelled images to measure accuracy on.
         evaluate_every: Epochs from one evaluation to the next; the last epoch is always evaluated.
-        seed: Seed of image order, augmentation and dropout.
+        seed: Seed of image order, augmentation and dropout, 0 to 2**32 - 1.
         initial_weights: Where the weights came from, checked on resume.
         resume: Go on from the state in `output`.
         on_step: Called after each step.
-        on_epoch: Called after each epoch with the module in eval mode.
+        on_epoch: Called after each epoch with the module in eval mode; on resume first for the last epoch done,
+            since the interruption may have come before its call.
 
     Raises:
         DataError: EK203, EK204 or EK208 when the images cannot be used.
-        TrainingError: EK301 when the run cannot be resumed, EK302 when the loss is no longer finite.
+        TrainingError: EK301 when the run cannot be resumed, EK302 when the loss or the weights are no longer finite.
+        UsageError: EK001 when the recipe cannot be followed, EK003 when the state cannot be written.
     """
-    require_labels(images)
+    check(recipe)
+    for image_set in (images, evaluation):
+        if image_set is not None:
+            require_labels(image_set)
     if len(images) < 2:
         raise DataError("EK208", "training needs at least two images", where=images.name, hint="add images")
     loader = TrainingImages(images, preprocessing, recipe.augmentation, seed)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = optimizer(module, recipe)
-    run = _state.identity(spec, preprocessing, recipe, seed, len(images), initial_weights)
+    run = _state.identity(spec, preprocessing, recipe, seed, images, initial_weights)
     history: tuple[EpochResult, ...] = ()
     if resume:
         history = _state.restore(output / STATE_FILE, run, module, parameters)
-
+        module.eval()
+        if history:
+            on_epoch(history[-1], module)
     for epoch in range(len(history), recipe.epochs):
         started = time.monotonic()
-        loss, train_top1 = _epoch(module, parameters, loader, recipe, epoch, seed, on_step)
+        # Dropout must not depend on how often the run was interrupted; torch's own random state stays as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((seed << 16) + epoch)
+            loss, train_top1 = _epoch(module, parameters, loader, recipe, epoch, on_step)
         module.eval()
+        _require_finite(module, epoch)
         top1, evaluated = None, 0
         if evaluation is not None and ((epoch + 1) % evaluate_every == 0 or epoch + 1 == recipe.epochs):
             top1, evaluated = _accuracy(module, evaluation, preprocessing)
@@ -108,8 +120,7 @@ def train(
         history = (*history, result)
         _state.save(output / STATE_FILE, run, module, parameters, history)
         on_epoch(result, module)
-    module.eval()
-    return Trained(module, history, loader.broken)
+    return Trained(module.eval(), history, loader.broken)
 
 
 def _epoch(
@@ -118,36 +129,42 @@ def _epoch(
     loader: TrainingImages,
     recipe: Recipe,
     epoch: int,
-    seed: int,
     on_step: Callable[[Step], None],
 ) -> tuple[float, float]:
     """Run one epoch; returns its mean loss and accuracy in percent."""
-    # Dropout must not depend on how often the run was interrupted.
-    torch.manual_seed((seed << 16) + epoch)
     module.train()
     steps = loader.steps(recipe.batch_size)
     loss_sum, correct, seen = 0.0, 0, 0
-    for step, (images, labels) in enumerate(loader.epoch(epoch, recipe.batch_size)):
-        for group in parameters.param_groups:
-            group["lr"] = learning_rate(recipe, epoch + (step + 1) / steps)
-        logits = module(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if not math.isfinite(loss.item()):
-            raise TrainingError(
-                "EK302",
-                f"the loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}",
-                hint="start again with a lower --learning-rate",
-            )
-        parameters.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
-        parameters.step()
-        loss_sum += loss.item() * len(labels)
-        correct += int((logits.argmax(1) == labels).sum())
-        seen += len(labels)
-        on_step(Step(epoch + 1, recipe.epochs, step + 1, steps, loss_sum / seen, 100 * correct / seen))
+    with contextlib.closing(loader.epoch(epoch, recipe.batch_size)) as stream:
+        for step, (images, labels) in enumerate(stream, start=1):
+            for group in parameters.param_groups:
+                group["lr"] = learning_rate(recipe, epoch + step / steps)
+            logits = module(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise _divergence(f"the loss became {value} in epoch {epoch + 1}, step {step}")
+            parameters.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
+            parameters.step()
+            loss_sum += value * len(labels)
+            correct += int((logits.argmax(1) == labels).sum())
+            seen += len(labels)
+            on_step(Step(epoch + 1, recipe.epochs, step, steps, loss_sum / seen, 100 * correct / seen))
     return loss_sum / seen, 100 * correct / seen
+
+
+def _require_finite(module: nn.Module, epoch: int) -> None:
+    """Check what the loss of the last step cannot tell: the weights that it led to."""
+    for name, tensor in module.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise _divergence(f"{name} became NaN or infinite in epoch {epoch + 1}")
+
+
+def _divergence(what: str) -> TrainingError:
+    return TrainingError("EK302", what, hint="start again with a lower --learning-rate")
 
 
 @torch.inference_mode()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from edgekit.data import ImageSet
 from edgekit.errors import TrainingError
-from edgekit.files import writing
+from edgekit.files import write_bytes
 from edgekit.spec import ModelSpec, Preprocessing
 from edgekit.training.recipes import Recipe
 
@@ -41,15 +44,17 @@ class EpochResult:
 
 
 def identity(
-    spec: ModelSpec, preprocessing: Preprocessing, recipe: Recipe, seed: int, images: int, start: str
+    spec: ModelSpec, preprocessing: Preprocessing, recipe: Recipe, seed: int, images: ImageSet, start: str
 ) -> dict[str, Any]:
     """Return what must be equal for a run to be a continuation of another, as plain JSON."""
+    listing = json.dumps([images.identifiers, images.labels, images.class_names])
     parts = {
         "model": dataclasses.asdict(spec),
         "preprocessing": dataclasses.asdict(preprocessing),
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,
-        "training_images": images,
+        "training_images": len(images),
+        "training_labels": hashlib.sha256(listing.encode()).hexdigest(),
         "initial_weights": start,
     }
     plain: dict[str, Any] = json.loads(json.dumps(parts))
@@ -63,7 +68,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     history: tuple[EpochResult, ...],
 ) -> None:
-    """Write the state of a run, whole or not at all."""
+    """Write the state of a run, whole or not at all; raises UsageError EK003."""
     content = {
         "schema": SCHEMA,
         "run": json.dumps(run),
@@ -71,8 +76,10 @@ def save(
         "model": module.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    with writing(path) as temporary:
-        torch.save(content, temporary)
+    # Through memory: torch's own file writer meets a full disk with a RuntimeError that tells nothing.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def restore(
@@ -86,30 +93,43 @@ def restore(
     if not path.is_file():
         raise _refusal(path, "there is no training state", "leave out --resume to start a new run")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        stored, history = json.loads(content["run"]), json.loads(content["history"])
-        results = tuple(EpochResult(**result) for result in history)
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        OSError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
+        content = _read(path)
+        stored = _completed(json.loads(content["run"]), run)
+        differences = [_difference(part, stored[part], value) for part, value in run.items() if stored[part] != value]
+        if not differences:
+            module.load_state_dict(content["model"])
+            optimizer.load_state_dict(content["optimizer"])
+            return tuple(EpochResult(**result) for result in json.loads(content["history"]))
+    except Exception as error:  # Whatever the bytes of a broken file lead to: OSError, KeyError, struct.error, …
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _refusal(path, f"the training state is damaged ({reason})", "start again without --resume") from error
-    for part, value in run.items():
-        if stored.get(part) != value:
-            raise _refusal(
-                path,
-                f"it belongs to another run: {part} was {stored.get(part)} and is {value}",
-                "give the options of the first run, or another --output to start a new one",
-            )
-    module.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    return results
+    hint = "give the options of the first run, or another --output to start a new one"
+    raise _refusal(path, f"it belongs to another run: {differences[0]}", hint)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # torch.load does not look at the checksums.
+    with zipfile.ZipFile(path) as archive:
+        if broken := archive.testzip():
+            raise ValueError(f"the checksum of {broken} is wrong")
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {content['schema']!r}, not {SCHEMA!r}")
+    return content
+
+
+def _completed(stored: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the first states of this schema did not hold."""
+    recipe = {"initialisation": "torch", **stored["recipe"]}
+    return {"training_labels": run["training_labels"], **stored, "recipe": recipe}
+
+
+def _difference(part: str, was: Any, now: Any) -> str:
+    """Say in which field two values differ."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        field = next(name for name in (*now, *was) if was.get(name) != now.get(name))
+        return _difference(f"{part}.{field}", was.get(field), now.get(field))
+    return f"{part} was {was} and is {now}"
 
 
 def _refusal(path: Path, what: str, hint: str) -> TrainingError:

@@ -83,10 +83,12 @@ def test_without_histogram_only_the_extremes_are_kept() -> None:
     assert summary.high == collect(net(), [images(2)], ["b"])["b"].high
 
 
-def test_progress_counts_the_images_done() -> None:
+def test_progress_is_told_how_many_images_were_just_done() -> None:
     seen: list[int] = []
     collect(net(), [images(2), images(1)], ["b"], progress=seen.append)
-    assert seen == [1, 2, 3]
+    assert seen == [1, 1, 1]
+    collect(net(batch=2), [images(4)], ["b"], progress=seen.append)
+    assert seen[3:] == [2, 2]
 
 
 def test_the_model_that_was_given_is_not_changed() -> None:

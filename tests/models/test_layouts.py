@@ -363,7 +363,7 @@ def test_a_checkpoint_of_any_layout_computes_what_its_own_code_computes(
         save_file(original.state_dict(), file)
 
     tensors = read_checkpoint(file).tensors
-    spec = infer_spec(tensors).spec
+    spec = infer_spec(tensors)
     assert spec == ModelSpec(architecture, width, CLASSES)
     module = registry.build(spec).eval()
     module.load_state_dict(match(module, tensors), strict=True)

@@ -65,7 +65,6 @@ Left in float: 3 of 4 nodes
     2  onnxruntime has no integer kernel for it
     1  stands between two float nodes
 fold: 18 batch normalisations folded into convolutions
-Files: model.fp32.onnx, model.int8.onnx
 """
 
 

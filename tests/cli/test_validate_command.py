@@ -1,0 +1,71 @@
+"""`edgekit validate`: any two models, and the exit code that a script relies on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import edgekit, refusal
+
+FEW = ("--eval-samples", 60, "--threads", 1)
+
+
+def test_a_model_against_itself_passes_and_has_not_drifted(fp32: Path) -> None:
+    outcome = edgekit("validate", fp32, fp32, *FEW, "--max-drop", 0, "--json")
+    facts = outcome.facts
+    assert (outcome.code, outcome.err) == (0, "")
+    assert facts["verdict"]["passed"]
+    assert facts["drift"]["agreement"]["value"] == 100
+    assert facts["drift"]["top1_delta_pp"]["value"] == 0
+    assert facts["baseline"] == facts["candidate"]
+    assert facts["baseline"]["n"] == 60
+    assert facts["size_bytes"]["baseline"] == fp32.stat().st_size
+
+
+def test_it_exits_1_when_the_drop_is_larger_than_allowed(fp32: Path, int8: Path) -> None:
+    # A drop below minus one hundred points is none that a model can have.
+    failed = edgekit("validate", fp32, int8, *FEW, "--max-drop", -101)
+    assert (failed.code, failed.err) == (1, "")
+    assert "FAIL: top-1 accuracy" in failed.out
+    passed = edgekit("validate", fp32, int8, *FEW, "--max-drop", 100)
+    assert passed.code == 0
+    assert "pass: top-1 accuracy" in passed.out
+    assert "model.fp32.onnx   model.int8.onnx" in passed.out
+
+
+def test_a_checkpoint_can_be_compared_with_what_was_made_from_it(int8: Path, repository: Path) -> None:
+    checkpoint = repository / "edgekit" / "assets" / "mobilenet_cifar10.safetensors"
+    facts = edgekit("validate", checkpoint, int8, *FEW, "--json").facts
+    assert facts["size_bytes"]["candidate"] == int8.stat().st_size
+    assert facts["drift"]["agreement"]["value"] > 80
+    assert facts["verdict"]["reason"] == "no limit was given"
+
+
+def test_random_weights_are_compared_on_the_sample_without_its_labels() -> None:
+    flags = ("mobilenet_v3_small", "mobilenet_v3_small", *FEW, "--eval-samples", 2)
+    facts = edgekit("validate", *flags, "--json").facts
+    assert facts["baseline"]["top1"] is None
+    assert facts["drift"]["agreement"]["value"] == 100
+
+
+def test_the_images_can_be_named(fp32: Path, tree: Path) -> None:
+    facts = edgekit("validate", fp32, fp32, "--eval", tree, "--threads", 1, "--json").facts
+    assert facts["images"] == str(tree)
+    assert facts["baseline"]["n"] == 60
+
+
+def test_models_of_different_tasks_cannot_be_compared(fp32: Path) -> None:
+    line = refusal(edgekit("validate", fp32, "mobilenet_v3_small"))
+    assert line.startswith("EK601 ")
+    assert "the models differ in classes: 10 and 1000" in line
+
+
+@pytest.mark.parametrize(("limit", "code"), [("nan", "EK001"), ("much", "EK001")])
+def test_a_limit_that_is_no_number_is_refused(fp32: Path, limit: str, code: str) -> None:
+    assert refusal(edgekit("validate", fp32, fp32, *FEW, "--max-drop", limit)).startswith(code)
+
+
+def test_missing_images_are_ek201_and_a_missing_model_ek101(fp32: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent"
+    assert refusal(edgekit("validate", fp32, fp32, "--eval", absent)).startswith("EK201 ")
+    assert refusal(edgekit("validate", fp32, f"{absent}.onnx")).startswith("EK101 ")

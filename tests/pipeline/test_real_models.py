@@ -1,0 +1,74 @@
+"""The main job on real ImageNet weights and photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgekit.models import Overrides
+from edgekit.pipeline.export import export_model
+from edgekit.pipeline.inspect import inspect_model
+from edgekit.pipeline.job import ExportRequest
+from edgekit.report import Report
+
+pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
+Export = Callable[..., Report]
+
+
+@pytest.fixture
+def export(shared_data: Path, tmp_path: Path) -> Export:
+    """Exports MobileNetV1 of a width, calibrated and evaluated on the same archive."""
+
+    def run(width: str, **wanted: object) -> Report:
+        archive = shared_data / "imagenet_sample.zip"
+        request = ExportRequest(
+            shared_data / f"mobilenet_v1_{width}_224_imagenet.safetensors", tmp_path / "out",
+            calibration=archive, calibration_samples=100, evaluation=archive, threads=1, **wanted,  # type: ignore[arg-type]
+        )  # fmt: skip
+        return export_model(request)
+
+    return run
+
+
+def top1(report: Report) -> tuple[float, float]:
+    assert report.fp32.top1 is not None
+    assert report.int8 is not None
+    assert report.int8.top1 is not None
+    return report.fp32.top1, report.int8.top1
+
+
+def test_mobilenet_v1_at_full_width(export: Export, tmp_path: Path) -> None:
+    report = export("1.0")
+    fp32, int8 = top1(report)
+    assert (report.fp32.n, report.quantization.excluded_from_evaluation) == (400, 100)
+    assert fp32 >= 91
+    assert int8 >= 88.5
+    assert report.drift is not None
+    assert report.drift.agreement.value >= 95
+    assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
+
+
+def test_mobilenet_v1_at_a_quarter_of_the_width(export: Export, tmp_path: Path) -> None:
+    report = export("0.25")
+    assert report.fp32.n == 400
+    assert 55 <= top1(report)[0] <= 60
+    assert report.drift is not None
+    assert report.drift.agreement.value >= 80
+    assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
+
+
+def test_the_padding_of_the_checkpoint_decides_over_points_of_accuracy(shared_data: Path, tmp_path: Path) -> None:
+    """A checkpoint of TensorFlow, padded as torch pads, still runs: it is only worse."""
+    found = {}
+    for padding in ("tf_same", "torch"):
+        request = ExportRequest(
+            shared_data / "mobilenet_v1_0.25_224_imagenet.safetensors", tmp_path / padding, quantize="none",
+            overrides=Overrides(padding=padding), evaluation=shared_data / "imagenet_sample.zip",
+            evaluation_samples=100, threads=1,
+        )  # fmt: skip
+        found[padding] = export_model(request).fp32.top1
+    assert found["tf_same"] is not None
+    assert found["torch"] is not None
+    assert found["tf_same"] - found["torch"] >= 3

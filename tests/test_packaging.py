@@ -1,0 +1,56 @@
+"""What `pip install` puts on a machine is enough for the main job, far from any checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+def run(*words: str, folder: Path, path: Path | None = None) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(path)} if path else dict(os.environ)
+    result = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation")
+    run(*pip, "--wheel-dir", str(folder), str(repository), folder=folder)
+    (built,) = folder.glob("edgekit-*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_model_the_sample_the_licence_and_the_types(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert "edgekit/assets/mobilenet_cifar10.safetensors" in names
+    assert "edgekit/_shipped/calibration/manifest.json" in names
+    assert "edgekit/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not any(name.startswith(("tests/", "tools/")) for name in names)
+
+
+def test_the_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < 8e6
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_does_the_main_job_far_from_a_checkout(wheel: Path, tmp_path: Path) -> None:
+    site, work = tmp_path / "site", tmp_path / "work"
+    work.mkdir()
+    pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site))
+    run(*pip, str(wheel), folder=work)
+    where = run(sys.executable, "-c", "import edgekit; print(edgekit.__file__)", folder=work, path=site)
+    assert where.startswith(str(site))
+    printed = run(sys.executable, "-m", "edgekit", "export", "--quantize", "static", "--json", folder=work, path=site)
+    report = json.loads(printed)
+    assert report["int8"]["n"] == 1000
+    assert (work / "edgekit-out" / "model.int8.onnx").stat().st_size == report["int8"]["size_bytes"]
