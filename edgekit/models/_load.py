@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from edgekit.errors import ModelError, UsageError
 from edgekit.models import registry
@@ -116,10 +117,23 @@ def _from_scratch(architecture: str, overrides: Overrides) -> LoadedModel:
     spec = ModelSpec(**{"architecture": architecture, **overrides.of_spec()})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = registry.build(spec).eval()
+        module = registry.build(spec)
+        _settle(module, spec.input_size)
     preprocessing = complete_preprocessing({}, overrides, spec)
     note = Note("model", "the weights are random: accuracy and drift mean nothing, sizes and times do")
-    return LoadedModel(module, spec, preprocessing, None, architecture, "", True, (note,))
+    return LoadedModel(module.eval(), spec, preprocessing, None, architecture, "", True, (note,))
+
+
+@torch.no_grad()
+def _settle(module: MobileNet, input_size: int) -> None:
+    """Let normalisations see one batch of noise: without, signals of random weights die out within a few layers."""
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    module.train()(torch.randn(4, 3, input_size, input_size))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def _from_checkpoint(path: Path, source: str, overrides: Overrides) -> LoadedModel:

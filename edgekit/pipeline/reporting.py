@@ -27,7 +27,8 @@ from edgekit.report import (
     environment,
 )
 from edgekit.report import Verification as VerificationSection
-from edgekit.results import Accuracy
+from edgekit.results import Accuracy, ModelLatency
+from edgekit.spec import Note
 
 
 def build(
@@ -40,7 +41,7 @@ def build(
     folder: Path,
 ) -> Report:
     """Return the report of an export whose model files lie in `folder`."""
-    notes = (*source.notes, *images.notes, *(quantized.notes if quantized else ()))
+    notes = (*source.notes, *images.notes, *(quantized.notes if quantized else ()), *_warnings(measured))
     unread = quantized.broken if quantized else ()
     calibrated = [name for name in images.calibration.identifiers if name not in unread] if images.calibration else []
     return Report(
@@ -68,6 +69,15 @@ def build(
         notes=tuple(NoteLine(source=note.source, text=note.text) for note in notes),
         environment=environment(),
     )
+
+
+def _warnings(measured: Measured) -> tuple[Note, ...]:
+    """Say it when int8 does not pay on this machine: nobody should have to notice it in a table."""
+    latency = measured.latency
+    if isinstance(latency, ModelLatency) or latency.speedup.low > 1.0:
+        return ()
+    what = "slower than" if latency.speedup.high < 1.0 else "not measurably faster than"
+    return (Note("timing", f"int8 is {what} FP32 on this machine; measure on the device before you choose it"),)
 
 
 def _model(source: Source) -> ModelSection:

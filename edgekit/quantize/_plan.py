@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -108,7 +107,7 @@ def _weights(
     layers: Layers, activations: Mapping[str, QuantizationParameters]
 ) -> tuple[dict[str, QuantizationParameters], tuple[Note, ...]]:
     result: dict[str, QuantizationParameters] = {}
-    notes = []
+    raised_channels: dict[str, int] = {}
     for node in layers.integer:
         if node.op_type not in WEIGHTED:
             continue
@@ -120,17 +119,19 @@ def _weights(
             (input_scale,) = activations[name_of(source)].scale
             parameters, raised = fit_bias(parameters, bias, input_scale, products)
             if raised:
-                notes.append(Note("plan", _raised(node, raised, float(np.abs(bias[list(raised)]).max()))))
+                raised_channels[node_name(node)] = len(raised)
         name = name_of(weight_value)
         result[name] = widest(result[name], parameters) if name in result else parameters
-    return result, tuple(notes)
+    return result, (_raised(raised_channels),) if raised_channels else ()
 
 
-def _raised(node: ir.Node, channels: tuple[int, ...], largest: float) -> str:
-    count = f"{len(channels)} channels" if len(channels) > 1 else "1 channel"
-    return (
-        f"{node_name(node)}: {count} with nearly no weight but a bias of up to {largest:.3g} got a wider "
-        "weight scale, so that the bias fits into int32"
+def _raised(channels: Mapping[str, int]) -> Note:
+    total = sum(channels.values())
+    where = ", ".join(f"{name} ({count})" for name, count in channels.items())
+    return Note(
+        "plan",
+        f"{total} channel{'s' if total > 1 else ''} with nearly no weight got a wider weight scale, so that the bias "
+        f"fits into int32: {where}",
     )
 
 

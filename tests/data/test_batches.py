@@ -202,5 +202,6 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
 
     peak(images.spread(40))
     few, many = peak(images.spread(40)), peak(images)
-    pixels_of_one = 64 * 64 * 3
-    assert many < few + 10 * pixels_of_one  # 360 images more, 12 kB each
+    pixels_of_the_others = 360 * 64 * 64 * 3
+    # How far ahead the threads happen to be varies; holding on to the images would cost all of their pixels.
+    assert many - few < 0.25 * pixels_of_the_others

@@ -39,7 +39,7 @@ def living_model(architecture: str, padding: Padding = "torch", input_size: int 
     with torch.no_grad():
         model.train()(torch.randn(8, 3, input_size, input_size, generator=generator))
         last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-        last.weight.mul_(30)
+        last.weight.mul_(10)
     return model.eval()
 
 
