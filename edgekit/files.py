@@ -17,6 +17,20 @@ from edgekit.errors import UsageError
 
 
 @contextlib.contextmanager
+def refusing_write_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says against writing `path` into UsageError EK003."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(
+            "EK003",
+            f"cannot write: {error.strerror or error}",
+            where=str(path),
+            hint="check the folder, its permissions and the free space, or choose another with --output",
+        ) from error
+
+
+@contextlib.contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success rename it to `path`, else remove it.
 
@@ -26,23 +40,17 @@ def writing(path: Path) -> Iterator[Path]:
     """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}{path.suffix}"
     try:
-        if path.exists() and not path.is_file():
-            raise FileExistsError(errno.EEXIST, "something that is not a file has this name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
-        # What a new file may be used for, by the umask; a library that writes it anew may be stricter.
-        mode = stat.S_IMODE(temporary.stat().st_mode)
-        yield temporary
-        temporary.chmod(mode)
-        _flush(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(
-            "EK003",
-            f"cannot write: {error.strerror or error}",
-            where=str(path),
-            hint="check the folder, its permissions and the free space, or choose another with --output",
-        ) from error
+        with refusing_write_errors(path):
+            if path.exists() and not path.is_file():
+                raise FileExistsError(errno.EEXIST, "something that is not a file has this name")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)
+            # What a new file may be used for, by the umask; a library that writes it anew may be stricter.
+            mode = stat.S_IMODE(temporary.stat().st_mode)
+            yield temporary
+            temporary.chmod(mode)
+            _flush(temporary)
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

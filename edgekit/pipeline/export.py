@@ -11,7 +11,7 @@ from edgekit.calibrate import collect, ranges
 from edgekit.data import batches, sample
 from edgekit.errors import UsageError
 from edgekit.export import Verification, verify
-from edgekit.files import check_folder, write_bytes
+from edgekit.files import check_folder, refusing_write_errors, write_bytes
 from edgekit.pipeline import reporting
 from edgekit.pipeline.images import Images, choose_images
 from edgekit.pipeline.job import (
@@ -147,24 +147,11 @@ def _output_folder(output: Path) -> Iterator[None]:
 def _staged(output: Path) -> Iterator[Path]:
     """Yield a folder beside the outputs; what is in it moves to `output` at the end, or goes with it on an error."""
     with contextlib.ExitStack() as stack:
-        with _writing_to(output):
+        with refusing_write_errors(output):
             staging = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".edgekit-", dir=output)))
         yield staging
-        with _writing_to(output):
+        with refusing_write_errors(output):
             # An int8 file of an earlier run must not stand beside a report that does not speak of it.
             (output / INT8_FILE).unlink(missing_ok=True)
             for file in sorted(staging.iterdir()):
                 file.replace(output / file.name)
-
-
-@contextlib.contextmanager
-def _writing_to(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UsageError(
-            "EK003",
-            f"cannot write: {error.strerror or error}",
-            where=str(output),
-            hint="check the folder and the free space, or choose another with --output",
-        ) from error
