@@ -49,6 +49,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK503": "the opset is too old for the quantized form",
         "EK504": "the model is quantized already",
         "EK505": "the model has nothing that can be quantized this way",
+        "EK506": "the calibration file is damaged",
         # EK6xx: comparison
         "EK601": "the two models cannot be compared",
         # EK9xx: edgekit itself

@@ -14,7 +14,8 @@ Padding = Literal["torch", "tf_same"]
 Activation = Literal["relu6", "relu"]
 Interpolation = Literal["bilinear", "bicubic"]
 Quantization = Literal["none", "dynamic", "static", "qat"]
-CalibrationMethod = Literal["auto", "minmax", "percentile"]
+Effort = Literal["fast", "balanced", "best"]
+CalibrationMethod = Literal["auto", "minmax", "percentile", "entropy", "mse"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +165,27 @@ class Note:
 
     source: str
     text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Rung:
+    """One step of the accuracy ladder and what it gained on calibration images that were held out.
+
+    Attributes:
+        name: Name of the rung.
+        kl: Kullback-Leibler divergence from FP32 with it, in nats.
+        agreement: Share of the images with the same best class as FP32, in percent.
+        kept: Whether it helped, and so stayed.
+        seconds: Time it took.
+        what: What it changed, in words a user can read.
+    """
+
+    name: str
+    kl: float
+    agreement: float
+    kept: bool
+    seconds: float
+    what: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import os
+import queue
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 
-from edgekit.calibrate._summary import Summary, merge, summarise
+from edgekit.calibrate._count import Counter, Scratch
+from edgekit.calibrate._summary import Summary, merge
 from edgekit.errors import QuantizationError
 
 if TYPE_CHECKING:
     import onnxruntime
 
-_Images = npt.NDArray[np.float32]
+_Images: TypeAlias = npt.NDArray[np.float32]
+# Each holds the tensors of one image; further threads help onnxruntime instead, so memory stays bounded.
+_MOST_WORKERS = 4
 
 
 def collect(
@@ -37,7 +45,7 @@ def collect(
         tensors: Names of tensors of the model, its input among them where wanted.
         histogram: False keeps the extremes only, which is faster and enough for min-max.
         progress: Called after each run with the number of images in it.
-        threads: Threads of onnxruntime; 0 takes one for each core.
+        threads: Threads to use; 0 takes one for each core. Their number makes no difference to the result.
 
     Raises:
         QuantizationError: EK502 when there are no images, a tensor holds NaN or infinity, or the images do
@@ -46,21 +54,13 @@ def collect(
     """
     constants = {initializer.name for initializer in model.graph.initializer}
     image_input = next(value for value in model.graph.input if value.name not in constants)
-    computed = [tensor for tensor in tensors if tensor != image_input.name]
-    session = _session(model, computed, threads)
-
-    def run(images: _Images) -> dict[str, _Images]:
-        outputs = session.run(computed, {image_input.name: images}) if computed else []
-        return dict(zip(computed, outputs, strict=True)) | {image_input.name: images}
-
-    summaries = {tensor: Summary() for tensor in tensors}
+    tensors = tuple(dict.fromkeys(tensors))
+    threads = threads or _cores()
+    workers = [_Worker(image_input.name, tensors, histogram=histogram) for _ in range(min(threads, _MOST_WORKERS))]
+    session = _session(model, workers[0].computed, threads - len(workers) + 1)
+    parts = _parts(batches, _fixed_batch(image_input) or 1)
     images = 0
-    for values in _one_ahead(run, _parts(batches, _fixed_batch(image_input) or 1)):
-        for tensor in tensors:
-            summary = summarise(values[tensor], histogram=histogram)
-            _require_finite(tensor, summary)
-            summaries[tensor] = merge(summaries[tensor], summary)
-        done = len(values[image_input.name])
+    for done in _spread(session, workers, parts):
         images += done
         if progress is not None:
             progress(done)
@@ -70,7 +70,79 @@ def collect(
             "there are no calibration images",
             hint="give some with --calibration, 100 or more are best",
         )
+    summaries = {tensor: Summary(bins=np.zeros(0, np.int64)) for tensor in tensors}
+    for worker in workers:
+        summaries = {tensor: merge(summary, worker.summary(tensor)) for tensor, summary in summaries.items()}
     return summaries
+
+
+class _Worker:
+    """Runs images through a session, and counts the tensors they make; used by one thread at a time."""
+
+    def __init__(self, image_input: str, tensors: Sequence[str], *, histogram: bool) -> None:
+        self.computed = [tensor for tensor in tensors if tensor != image_input]
+        self._input = image_input
+        self._counters = {tensor: Counter(histogram=histogram) for tensor in tensors}
+        self._scratch = Scratch()
+
+    def run(self, session: onnxruntime.InferenceSession, images: _Images) -> int:
+        outputs = session.run(self.computed, {self._input: images}) if self.computed else []
+        values = dict(zip(self.computed, outputs, strict=True)) | {self._input: images}
+        for tensor, counter in self._counters.items():
+            counter.add(values.pop(tensor), self._scratch)
+            if not counter.is_finite:
+                raise QuantizationError(
+                    "EK502",
+                    "the calibration images make this tensor NaN or infinite",
+                    where=tensor,
+                    hint="check the weights of the layer before it, and the preprocessing of the images",
+                )
+        return len(images)
+
+    def summary(self, tensor: str) -> Summary:
+        return self._counters[tensor].summary()
+
+
+def _spread(session: onnxruntime.InferenceSession, workers: list[_Worker], parts: Iterable[_Images]) -> Iterator[int]:
+    """Yield the number of images of each part, in order, once a worker is done with it."""
+    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
+
+    def run(images: _Images) -> int:
+        worker = idle.get()
+        try:
+            return worker.run(session, images)
+        finally:
+            idle.put(worker)
+
+    with _pool(len(workers)) as pool:
+        pending: deque[concurrent.futures.Future[int]] = deque()
+        for part in parts:
+            # One part waits, so that no worker has to.
+            if len(pending) > len(workers):
+                yield pending.popleft().result()
+            pending.append(pool.submit(run, part))
+        while pending:
+            yield pending.popleft().result()
+
+
+@contextlib.contextmanager
+def _pool(size: int) -> Iterator[concurrent.futures.Executor]:
+    """Yield threads inside which torch starts no threads of its own: they would fight over the cores."""
+    before = torch.get_num_threads()
+    try:
+        with concurrent.futures.ThreadPoolExecutor(
+            size, "edgekit-calibrate", initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield pool
+    finally:
+        # What a thread sets is also what threads that start later get.
+        torch.set_num_threads(before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _session(model: onnx.ModelProto, tensors: Sequence[str], threads: int) -> onnxruntime.InferenceSession:
@@ -89,6 +161,8 @@ def _session(model: onnx.ModelProto, tensors: Sequence[str], threads: int) -> on
     )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Idle threads of onnxruntime would otherwise take the processor from those that count.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
@@ -108,25 +182,3 @@ def _parts(batches: Iterable[_Images], at_once: int) -> Iterator[_Images]:
             )
         for start in range(0, len(batch), at_once):
             yield np.ascontiguousarray(batch[start : start + at_once], dtype=np.float32)
-
-
-def _one_ahead(run: Callable[[_Images], dict[str, _Images]], parts: Iterable[_Images]) -> Iterator[dict[str, _Images]]:
-    """Run the next images while the caller counts the last: onnxruntime works outside Python's lock."""
-    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as worker:
-        running: concurrent.futures.Future[dict[str, _Images]] | None = None
-        for part in parts:
-            ready, running = running, worker.submit(run, part)
-            if ready is not None:
-                yield ready.result()
-        if running is not None:
-            yield running.result()
-
-
-def _require_finite(tensor: str, summary: Summary) -> None:
-    if summary.count and not summary.is_finite:
-        raise QuantizationError(
-            "EK502",
-            "the calibration images make this tensor NaN or infinite",
-            where=tensor,
-            hint="check the weights of the layer before it, and the preprocessing of the images",
-        )

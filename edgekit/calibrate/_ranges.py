@@ -1,72 +1,50 @@
-"""From a summary to the range that a tensor is quantized over."""
+"""From summaries to the ranges that tensors are quantized over, by the name of a method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
-import numpy as np
-
+from edgekit.calibrate._entropy import entropy_range
+from edgekit.calibrate._minmax import minmax_range, percentile_range
+from edgekit.calibrate._mse import mse_range
 from edgekit.calibrate._summary import Summary
 from edgekit.errors import QuantizationError
 from edgekit.spec import CalibrationMethod, Range
 
-DEFAULT_PERCENTILE = 99.99
+
+class _Method(Protocol):
+    def __call__(self, summary: Summary, *, symmetric: bool = False) -> Range: ...
 
 
-def minmax_range(summary: Summary) -> Range:
-    """Return the range of all values seen.
-
-    Raises:
-        QuantizationError: EK502 when no values were seen, or some are NaN or infinite.
-    """
-    if not summary.is_finite:
-        raise QuantizationError(
-            "EK502",
-            "no finite values were seen" if summary.count else "no values were seen",
-            hint="check the calibration images and the preprocessing",
-        )
-    return Range(summary.low, summary.high)
-
-
-def percentile_range(summary: Summary, percentile: float = DEFAULT_PERCENTILE) -> Range:
-    """Return the range that holds at least `percentile` percent of the values seen.
-
-    At most half of the rest is left out at either end, so a tensor that starts at zero still starts there.
-    Each end is exact to one bin, at most 1/2048 of the largest magnitude.
-
-    Raises:
-        QuantizationError: EK502 as for `minmax_range`.
-        ValueError: `percentile` is not in (0, 100], or the summary was collected without histogram.
-    """
-    if not 0 < percentile <= 100:
-        raise ValueError(f"percentile {percentile} is not in (0, 100]")
-    extremes = minmax_range(summary)
-    if not summary.bins.size:
-        raise ValueError("the summary was collected without histogram")
-    left_out = summary.count * (100 - percentile) / 200
-    first = int(np.argmax(np.cumsum(summary.bins) > left_out))
-    last = summary.bins.size - 1 - int(np.argmax(np.cumsum(summary.bins[::-1]) > left_out))
-    return Range(max(summary.edge(first), extremes.low), min(summary.edge(last + 1), extremes.high))
-
-
-_METHODS: Mapping[CalibrationMethod, Callable[[Summary], Range]] = {
+_METHODS: Mapping[CalibrationMethod, _Method] = {
     "auto": percentile_range,
     "minmax": minmax_range,
     "percentile": percentile_range,
+    "entropy": entropy_range,
+    "mse": mse_range,
 }
 
 
-def ranges(summaries: Mapping[str, Summary], method: CalibrationMethod = "auto") -> dict[str, Range]:
+def ranges(
+    summaries: Mapping[str, Summary], method: CalibrationMethod = "auto", *, symmetric: bool = False
+) -> dict[str, Range]:
     """Return the range of every tensor by `method`.
+
+    Args:
+        summaries: What is known of each tensor.
+        method: How a range follows from a summary; `auto` is `percentile`.
+        symmetric: Return ranges from -x to x, for int8 with zero point 0.
 
     Raises:
         QuantizationError: EK502 naming the tensor that has no finite values.
+        ValueError: A method other than `minmax`, and a summary that was collected without histogram.
     """
-    return {tensor: _named_range(tensor, summary, method) for tensor, summary in summaries.items()}
+    return {tensor: _named_range(tensor, summary, method, symmetric) for tensor, summary in summaries.items()}
 
 
-def _named_range(tensor: str, summary: Summary, method: CalibrationMethod) -> Range:
+def _named_range(tensor: str, summary: Summary, method: CalibrationMethod, symmetric: bool) -> Range:
     try:
-        return _METHODS[method](summary)
+        return _METHODS[method](summary, symmetric=symmetric)
     except QuantizationError as error:
         raise QuantizationError(error.code, error.what, where=tensor, hint=error.hint) from error

@@ -9,14 +9,17 @@ from typing import Annotated, get_args
 import typer
 
 from edgekit.cli import _common as common
-from edgekit.spec import CalibrationMethod, Quantization
+from edgekit.spec import CalibrationMethod, Effort, Quantization
 
 
 def command(
     context: typer.Context,
     model: common.ModelArgument = None,
     quantize: Annotated[str, typer.Option(help="none, dynamic (linear layers only), or static.")] = "static",
-    target: Annotated[str, typer.Option(help="Where the model will run: cpu.")] = "cpu",
+    target: Annotated[
+        str,
+        typer.Option(help="Where it will run: cpu (this machine), cpu-avx2, openvino, tensorrt (10 on), tensorrt8."),
+    ] = "cpu",
     opset: Annotated[
         int | None, typer.Option(help="ONNX opset, 13 to 21. Default: 17, or an .onnx file's own.")
     ] = None,
@@ -25,7 +28,18 @@ def command(
         typer.Option(help="Images that set the int8 ranges: a folder, a .zip or an .npz. Labels are not needed."),
     ] = None,
     calibration_samples: Annotated[int, typer.Option(help="How many of them, evenly spread.")] = 128,
-    calibration_method: Annotated[str, typer.Option(help="auto, minmax or percentile.")] = "auto",
+    calibration_method: Annotated[str, typer.Option(help="auto, minmax, percentile, entropy or mse.")] = "auto",
+    effort: Annotated[
+        str, typer.Option(help="fast (plain calibration), balanced (climbs the accuracy ladder) or best.")
+    ] = "balanced",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Stop climbing when at most this many points of the images change their answer."),
+    ] = None,
+    mixed: Annotated[
+        bool, typer.Option(help="Leave layers in float where int8 is measured to be slower, or to cost too much.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what the ladder draws at random.")] = 0,
     evaluation: Annotated[
         Path | None,
         typer.Option("--eval", help="Labelled images to measure accuracy on. Calibration images are left out."),
@@ -56,6 +70,7 @@ def command(
     """Export a MobileNet to ONNX, quantize it to int8, and measure what that cost against FP32."""
     quantization = common.choice(quantize, get_args(Quantization), "--quantize")
     method = common.choice(calibration_method, get_args(CalibrationMethod), "--calibration-method")
+    chosen_effort = common.choice(effort, get_args(Effort), "--effort")
     overrides = common.overrides(
         architecture=arch,
         width=width,
@@ -72,11 +87,12 @@ def command(
         resize=resize,
     )
     from edgekit.pipeline.export import export_model
-    from edgekit.pipeline.job import PREPROCESSING_FILE, REPORT_FILE, ExportRequest
+    from edgekit.pipeline.job import OUTPUTS, ExportRequest
 
     request = ExportRequest(
         model=model, output=output, quantize=quantization, overrides=overrides, target=target, opset=opset,
         calibration=calibration, calibration_samples=calibration_samples, calibration_method=method,
+        effort=chosen_effort, max_drop=max_drop, mixed=mixed, seed=seed,
         evaluation=evaluation, evaluation_samples=evaluation_samples,
         dynamic_operators=tuple(dynamic_operators.split(",")), threads=threads,
         command=shlex.join(["edgekit", *(context.obj or ())]),
@@ -89,6 +105,5 @@ def command(
     from edgekit.report import render
 
     render(report, common.output_console())
-    models = [file.path for file in (report.fp32, report.int8) if file is not None]
-    written = [*models, PREPROCESSING_FILE, REPORT_FILE]
+    written = [name for name in OUTPUTS if (output / name).exists()]
     common.output_console().print(f"wrote {', '.join(written)} in {output}/", soft_wrap=True)

@@ -7,8 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekit.calibrate import collect, ranges
-from edgekit.data import batches, sample
+from edgekit.data import sample
 from edgekit.errors import UsageError
 from edgekit.export import Verification, verify
 from edgekit.files import check_folder, refusing_write_errors, write_bytes
@@ -17,19 +16,18 @@ from edgekit.pipeline.images import Images, choose_images
 from edgekit.pipeline.job import (
     FP32_FILE,
     INT8_FILE,
+    OUTPUTS,
     PREPROCESSING_FILE,
     REPORT_FILE,
     ExportRequest,
-    Quantized,
 )
 from edgekit.pipeline.measuring import StartProgress, first_images, measure, silent
+from edgekit.pipeline.quantizing import quantize
 from edgekit.pipeline.sources import Source, open_source
-from edgekit.quantize import plan, quantize_dynamic, quantize_static, tensors_to_calibrate
+from edgekit.quantize import FLAVOURS
 from edgekit.report import Report, write
 from edgekit.validate import runner, session
 
-TARGETS = ("cpu",)
-OUTPUTS = (FP32_FILE, INT8_FILE, PREPROCESSING_FILE, REPORT_FILE)
 VERIFIED_IMAGES = 8
 
 
@@ -58,8 +56,8 @@ def _export(request: ExportRequest, progress: StartProgress) -> Report:
         evaluation_samples=request.evaluation_samples,
     )
     verification = _verify(source, images)
-    quantized = _quantize(request, source, images, progress)
     with _staged(request.output) as folder:
+        quantized = quantize(request, source, images, folder, progress)
         write_bytes(folder / FP32_FILE, source.model.SerializeToString(deterministic=True))
         if quantized is not None:
             write_bytes(folder / INT8_FILE, quantized.model.SerializeToString(deterministic=True))
@@ -74,12 +72,12 @@ def _export(request: ExportRequest, progress: StartProgress) -> Report:
 
 def _check(request: ExportRequest) -> None:
     """Refuse what can be refused before any work."""
-    if request.target not in TARGETS:
+    if request.target not in FLAVOURS:
         raise UsageError(
             "EK002",
             f"there is no target {request.target!r}",
             where="--target",
-            hint=f"take one of {', '.join(TARGETS)}",
+            hint=f"take one of {', '.join(FLAVOURS)}",
         )
     if request.quantize == "qat":
         raise UsageError(
@@ -94,6 +92,10 @@ def _check(request: ExportRequest) -> None:
     ):
         if value is not None and value < 1:
             raise UsageError("EK001", f"the number of images is {value}", where=option, hint="take 1 or more")
+    if request.max_drop is not None and not 0 <= request.max_drop <= 100:
+        raise UsageError(
+            "EK001", f"{request.max_drop} is no percentage", where="--max-drop", hint="take 0 to 100, such as 0.5"
+        )
 
 
 def _verify(source: Source, images: Images) -> Verification | None:
@@ -102,23 +104,6 @@ def _verify(source: Source, images: Images) -> Verification | None:
         return None
     chosen = images.evaluation or images.calibration or sample().evaluation
     return verify(source.module, source.model, first_images(chosen, source.preprocessing, VERIFIED_IMAGES))
-
-
-def _quantize(request: ExportRequest, source: Source, images: Images, progress: StartProgress) -> Quantized | None:
-    if request.quantize == "none":
-        return None
-    if request.quantize == "dynamic":
-        model, notes, layers = quantize_dynamic(source.model, request.dynamic_operators)
-        return Quantized(model, layers, notes)
-    assert images.calibration is not None
-    tensors = tensors_to_calibrate(source.model)
-    advance = progress("calibrating", len(images.calibration))
-    with contextlib.closing(batches(images.calibration, source.preprocessing)) as stream:
-        arrays = (batch.images for batch in stream)
-        summaries = collect(source.model, arrays, tensors, progress=advance, threads=request.threads)
-    decided = plan(source.model, ranges(summaries, request.calibration_method))
-    model, notes = quantize_static(source.model, decided)
-    return Quantized(model, decided.layers, notes, tuple(image.identifier for image in stream.broken))
 
 
 @contextlib.contextmanager
@@ -151,7 +136,8 @@ def _staged(output: Path) -> Iterator[Path]:
             staging = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".edgekit-", dir=output)))
         yield staging
         with refusing_write_errors(output):
-            # An int8 file of an earlier run must not stand beside a report that does not speak of it.
-            (output / INT8_FILE).unlink(missing_ok=True)
+            # A file of an earlier run must not stand beside a report that does not speak of it.
+            for name in OUTPUTS:
+                (output / name).unlink(missing_ok=True)
             for file in sorted(staging.iterdir()):
                 file.replace(output / file.name)

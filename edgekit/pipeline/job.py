@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.models import NO_OVERRIDES, Overrides
-from edgekit.spec import CalibrationMethod, LayerDecision, Note, Quantization
+from edgekit.spec import CalibrationMethod, Effort, LayerDecision, Note, Quantization, Rung
 
 if TYPE_CHECKING:
     import onnx
 
 FP32_FILE, INT8_FILE = "model.fp32.onnx", "model.int8.onnx"
 REPORT_FILE, PREPROCESSING_FILE = "report.json", "preprocessing.json"
+CALIBRATION_FILE, TENSORRT_CACHE_FILE = "calibration.safetensors", "calibration.tensorrt.txt"
+OUTPUTS = (FP32_FILE, INT8_FILE, PREPROCESSING_FILE, REPORT_FILE, CALIBRATION_FILE, TENSORRT_CACHE_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +32,10 @@ class ExportRequest:
         calibration: Images that set the ranges; labels are not needed.
         calibration_samples: How many of them, evenly spread.
         calibration_method: How a range is chosen from what was seen.
+        effort: `fast` rounds after one look at the images; `balanced` and `best` climb the accuracy ladder.
+        max_drop: Stop climbing when at most this percentage of the images changes its best class.
+        mixed: Layers may stay in float where that is measured to be faster, or nearer and no slower.
+        seed: Of what the ladder draws at random.
         evaluation: Images to measure accuracy and drift on.
         evaluation_samples: How many of them; None takes all.
         dynamic_operators: What dynamic quantization is asked to quantize.
@@ -46,6 +52,10 @@ class ExportRequest:
     calibration: Path | None = None
     calibration_samples: int = 128
     calibration_method: CalibrationMethod = "auto"
+    effort: Effort = "balanced"
+    max_drop: float | None = None
+    mixed: bool = True
+    seed: int = 0
     evaluation: Path | None = None
     evaluation_samples: int | None = None
     dynamic_operators: tuple[str, ...] = ("MatMul", "Gemm")
@@ -61,10 +71,14 @@ class Quantized:
         model: The int8 model.
         layers: What each layer computes in.
         notes: What was done.
+        flavour: What the target wanted of the graph.
+        rungs: What each rung of the accuracy ladder gained.
         broken: Identifiers of calibration images that could not be read.
     """
 
     model: onnx.ModelProto
     layers: tuple[LayerDecision, ...]
     notes: tuple[Note, ...]
+    flavour: str = "cpu"
+    rungs: tuple[Rung, ...] = ()
     broken: tuple[str, ...] = ()

@@ -60,6 +60,9 @@ def build(
             calibration_images=calibrated,
             excluded_from_evaluation=images.excluded,
             layers=quantized.layers if quantized else (),
+            flavour=quantized.flavour if quantized else None,
+            effort=request.effort if request.quantize == "static" else None,
+            rungs=quantized.rungs if quantized else (),
         ),
         data=DataSection(
             calibration=_data(images.calibration, len(unread)),

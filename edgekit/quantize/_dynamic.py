@@ -18,7 +18,7 @@ LINEAR = ("MatMul", "Gemm")
 
 
 def quantize_dynamic(
-    model: onnx.ModelProto, operators: Sequence[str] = LINEAR
+    model: onnx.ModelProto, operators: Sequence[str] = LINEAR, *, guard_pairs: bool = False
 ) -> tuple[onnx.ModelProto, tuple[Note, ...], tuple[LayerDecision, ...]]:
     """Give linear layers int8 weights, and quantize what they read anew for every input.
 
@@ -27,6 +27,7 @@ def quantize_dynamic(
     Args:
         model: FP32 model.
         operators: `MatMul`, `Gemm` or both.
+        guard_pairs: Keep neighbouring weights so small that a processor without VNNI does not saturate.
 
     Returns:
         The quantized model (metadata, opset and dynamic axes as before), what was done, and the precision
@@ -47,7 +48,7 @@ def quantize_dynamic(
             f"the model has no {' or '.join(operators)} with a constant float32 weight",
             hint="use --quantize static, which quantizes convolutions too",
         )
-    notes += dynamic_cpu.lower(copy.graph, integer)
+    notes += dynamic_cpu.lower(copy.graph, integer, guard_pairs=guard_pairs)
     return ir.to_proto(copy), notes, layers
 
 

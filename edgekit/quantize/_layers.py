@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgekit.quantize._flavour import CPU, Flavour
 from edgekit.quantize._graph import (
     BOOKKEEPING,
     MOVES,
@@ -17,6 +19,7 @@ from edgekit.quantize._graph import (
     float_constant,
     given,
     integer,
+    node_name,
     number,
     only_reader,
 )
@@ -51,22 +54,33 @@ class Layers:
     quantized: Mapping[ir.Value, Range]
 
 
-def find_layers(graph: ir.Graph) -> Layers:
+def find_layers(
+    graph: ir.Graph, flavour: Flavour = CPU, keep_float: Mapping[str, str] = MappingProxyType({})
+) -> Layers:
     """Decide for every node of a canonical graph what it computes in.
 
     Convolutions and linear layers with constant weights run in int8. Elementwise and pooling nodes do so
     when int8 reaches them anyway; between float nodes the conversions would cost more than they save.
+
+    Args:
+        graph: Canonical FP32 graph, every node named.
+        flavour: What the target can do in int8, and where it wants its Q/DQ.
+        keep_float: Names of nodes that stay in float whatever they could do, each with the reason.
     """
-    integer_nodes, floating, reached = _precisions(graph)
+    integer_nodes, floating, reached = _precisions(graph, flavour, keep_float)
     absorbed: dict[ir.Node, str] = {}
     quantized: dict[ir.Value, Range] = {}
-    for value in _quantized_values(graph, integer_nodes, reached):
+    find = _quantized_values if flavour.absorbs else _quantized_inputs
+    for value in find(graph, integer_nodes, reached):
         low, high = -math.inf, math.inf
         for activation, limits in _absorbable_before(value):
             low, high = max(low, limits.low), min(high, limits.high)
-            absorbed[activation] = f"done by the scale of {value.name}: integers saturate where it would clip"
+            if flavour.absorbs:
+                absorbed[activation] = f"done by the scale of {value.name}: integers saturate where it would clip"
+            else:
+                integer_nodes[activation] = "the runtime fuses it into the layer before it"
         quantized[value] = Range(low, high)
-    left = [node for node in graph if node.op_type in _ACTIVATIONS and node not in absorbed]
+    left = [n for n in graph if n.op_type in _ACTIVATIONS and n not in absorbed and n not in integer_nodes]
     floating |= {node: _why_not_absorbed(node) for node in left}
     return Layers(integer_nodes, floating, absorbed, quantized)
 
@@ -97,6 +111,14 @@ def weight_axis(node: ir.Node) -> int:
     return 0 if node.op_type == "Gemm" and integer(node, "transB", 0) else 1
 
 
+def is_depthwise(node: ir.Node) -> bool:
+    """Tell whether a node convolves each channel for itself: onnxruntime multiplies those without `pmaddubsw`."""
+    if node.op_type != "Conv":
+        return False
+    channels, inputs = weight_of(node).shape[:2]
+    return bool(integer(node, "group", 1) == channels and channels > 1 and inputs == 1)
+
+
 def weight_of(node: ir.Node) -> npt.NDArray[np.float32]:
     """Return the weight of a node that `find_layers` found fit for int8."""
     weight = float_constant(node.inputs[1])
@@ -122,7 +144,9 @@ def origin(value: ir.Value, quantized: Mapping[ir.Value, Range]) -> ir.Value:
     return value
 
 
-def _precisions(graph: ir.Graph) -> tuple[dict[ir.Node, str], dict[ir.Node, str], set[ir.Value]]:
+def _precisions(
+    graph: ir.Graph, flavour: Flavour, keep_float: Mapping[str, str]
+) -> tuple[dict[ir.Node, str], dict[ir.Node, str], set[ir.Value]]:
     """Return the int8 nodes, the float nodes, and the values that int8 reaches.
 
     Relu and Clip are in neither: whether they vanish depends on who reads them.
@@ -136,11 +160,13 @@ def _precisions(graph: ir.Graph) -> tuple[dict[ir.Node, str], dict[ir.Node, str]
             if _hands_on(node) and node.inputs[0] in reached:
                 reached.add(node.outputs[0])
             continue
-        why_not = _why_not_integer(node, reached, axes)
+        why_not = keep_float.get(node_name(node)) or _why_not_integer(node, reached, axes)
+        if why_not is None and not flavour.absorbs:
+            why_not = _why_not_tensorrt(node)
         if why_not is not None:
             floating[node] = why_not
             continue
-        integer_nodes[node] = _why_integer(node)
+        integer_nodes[node] = _why_integer(node, flavour)
         if node.op_type not in _FLOAT_OUTPUT:
             reached.add(node.outputs[0])
     return integer_nodes, floating, reached
@@ -166,6 +192,33 @@ def _quantized_values(
         if source is not None and source in reached:
             wanted.add(source)
     return [value for value in _values(graph) if value in wanted]
+
+
+def _quantized_inputs(
+    graph: ir.Graph, integer_nodes: Mapping[ir.Node, str], reached: Collection[ir.Value]
+) -> list[ir.Value]:
+    """What TensorRT wants quantized: what an int8 layer reads, and of a residual Add the identity alone."""
+    wanted: set[ir.Value] = set()
+    for node in integer_nodes:
+        wanted.update(value for value in quantized_inputs(node))
+    return [value for value in _values(graph) if value in wanted]
+
+
+def quantized_inputs(node: ir.Node) -> tuple[ir.Value, ...]:
+    """Return the inputs that a TensorRT node reads through Q/DQ.
+
+    The branch of an Add that a convolution wrote stays float, so that the Add is fused into that convolution.
+    """
+    data = [given(value) for value in (node.inputs[:1] if node.op_type in WEIGHTED else node.inputs)]
+    if node.op_type != "Add":
+        return tuple(data)
+    branches = [value for value in data if _written_by_convolution(value)]
+    return tuple(value for value in data if value is not (branches[-1] if branches else data[-1]))
+
+
+def _written_by_convolution(value: ir.Value) -> bool:
+    producer = value.producer()
+    return producer is not None and producer.op_type == "Conv" and only_reader(value) is not None
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
@@ -262,10 +315,21 @@ def _comes_from(value: ir.Value | None, source: ir.Value | None) -> bool:
     return False
 
 
-def _why_integer(node: ir.Node) -> str:
+def _why_integer(node: ir.Node, flavour: Flavour) -> str:
+    activations = "int8 activations" if flavour.symmetric else "uint8 activations"
     if node.op_type not in WEIGHTED:
-        return "uint8 activations"
-    return "uint8 activations, int8 weights with a scale per output channel"
+        return activations
+    return f"{activations}, int8 weights with a scale per output channel"
+
+
+def _why_not_tensorrt(node: ir.Node) -> str | None:
+    """Return why TensorRT is better off with a node in float, though it could run in int8."""
+    if node.op_type == "Mul":
+        return "TensorRT gains nothing from the product of a squeeze-and-excitation block in int8"
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    if node.op_type == "Conv" and shape is not None and tuple(shape.dims[2:]) == (1, 1):
+        return "it sees one pixel, so int8 would only add conversions"
+    return None
 
 
 def _why_float(node: ir.Node) -> str:

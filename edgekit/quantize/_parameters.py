@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,13 +12,15 @@ from edgekit.spec import QuantizationParameters, Range
 INT32_MAX = 2**31 - 1
 _UINT8_MAX = 255
 _WEIGHT_MAX = 127
+# Two products of uint8 activations with weights that sum to this still fit into 16 bits: 255 * 128 < 2**15.
+PAIR_MAX = 128
 # Far below any useful step; the product of two of them is still a normal float32, so no multiplier becomes
 # zero.
 _SMALLEST_SCALE = 2.0**-60
 
 
-def activation_parameters(interval: Range) -> QuantizationParameters:
-    """Return uint8 asymmetric parameters that cover `interval` and hold 0.0 exactly.
+def activation_parameters(interval: Range, *, symmetric: bool = False) -> QuantizationParameters:
+    """Return parameters that cover `interval` and hold 0.0 exactly: uint8, or int8 with zero point 0.
 
     Every value of the interval lies within half a step of an integer. A tensor that is always zero gets the
     interval [0, 1], because its scale must be positive.
@@ -24,24 +28,71 @@ def activation_parameters(interval: Range) -> QuantizationParameters:
     low, high = min(interval.low, 0.0), max(interval.high, 0.0)
     if low == high:
         high = 1.0
+    if symmetric:
+        scale = float(np.float32(max(max(-low, high) / _WEIGHT_MAX, _SMALLEST_SCALE)))
+        return QuantizationParameters((scale,), (0,), "int8")
     # The graph stores float32, so the zero point follows from the scale as stored.
     scale = float(np.float32(max((high - low) / _UINT8_MAX, _SMALLEST_SCALE)))
     zero_point = min(max(round(-low / scale), 0), _UINT8_MAX)
     return QuantizationParameters((scale,), (zero_point,), "uint8")
 
 
-def weight_parameters(weight: npt.NDArray[np.float32], axis: int) -> QuantizationParameters:
+def weight_parameters(
+    weight: npt.NDArray[np.float32], axis: int, *, guard_pairs: bool = False
+) -> QuantizationParameters:
     """Return int8 symmetric parameters in [-127, 127], one scale per channel along `axis`.
 
     A channel of zeros says nothing about its scale and takes the median of the others, so that its bias,
     which is all such a channel has, stays precise.
+
+    Args:
+        weight: Weight of a Conv, Gemm or MatMul.
+        axis: Axis of its output channels.
+        guard_pairs: Widen the scale of a channel until no pair of neighbours can sum to more than `PAIR_MAX`. That
+            costs far less than a whole bit ("reduced range"), since two large weights are seldom neighbours.
     """
-    other_axes = tuple(other for other in range(weight.ndim) if other != axis)
-    largest = np.abs(weight).max(axis=other_axes).astype(np.float64)
-    alive = largest[largest > 0]
-    largest[largest == 0] = np.median(alive) if alive.size else 1.0
-    scale = np.maximum(largest / _WEIGHT_MAX, _SMALLEST_SCALE).astype(np.float32)
+    rows = rows_of(weight, axis).astype(np.float64)
+    steps = np.abs(rows).max(axis=1) / _WEIGHT_MAX
+    if guard_pairs:
+        # Rounding may add up to one to each of the two.
+        steps = np.maximum(steps, np.abs(_pair_sums(rows)).max(axis=1) / (PAIR_MAX - 2))
+    alive = steps[steps > 0]
+    steps[steps == 0] = np.median(alive) if alive.size else 1.0 / _WEIGHT_MAX
+    scale = np.maximum(steps, _SMALLEST_SCALE).astype(np.float32)
     return QuantizationParameters(tuple(scale.tolist()), (0,) * scale.size, "int8", axis)
+
+
+def rows_of(weight: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
+    """Return a weight as (output channels, products), products in the order in which kernels add them up.
+
+    That order is height, width, input channel for a convolution, because integer kernels work on channels-last data.
+    """
+    channels_last = np.moveaxis(np.moveaxis(weight, axis, 0), 1, -1)
+    return channels_last.reshape(weight.shape[axis], -1)
+
+
+def from_rows(rows: npt.NDArray[Any], shape: tuple[int, ...], axis: int) -> npt.NDArray[Any]:
+    """Undo `rows_of` for a weight of that shape."""
+    channels, inputs, *others = (shape[axis], *(length for index, length in enumerate(shape) if index != axis))
+    channels_last = rows.reshape(channels, *others, inputs)
+    return np.ascontiguousarray(np.moveaxis(np.moveaxis(channels_last, -1, 1), 0, axis))
+
+
+def _pair_sums(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    padded = np.pad(rows, ((0, 0), (0, rows.shape[1] % 2)))
+    sums: npt.NDArray[Any] = padded[:, 0::2] + padded[:, 1::2]
+    return sums
+
+
+def within_pairs(rows: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Return integer rows in which no pair of neighbours sums to more than `PAIR_MAX`: the larger one gives way."""
+    result = np.pad(rows.astype(np.int16), ((0, 0), (0, rows.shape[1] % 2)))
+    pairs = result.reshape(len(rows), -1, 2)
+    sums = pairs.sum(axis=2)
+    excess = np.sign(sums) * np.maximum(np.abs(sums) - PAIR_MAX, 0)
+    larger = np.abs(pairs).argmax(axis=2)[..., np.newaxis]
+    np.put_along_axis(pairs, larger, np.take_along_axis(pairs, larger, 2) - excess[..., np.newaxis], 2)
+    return result[:, : rows.shape[1]].astype(np.int8)
 
 
 def fit_bias(
@@ -79,7 +130,9 @@ def widest(first: QuantizationParameters, second: QuantizationParameters) -> Qua
     return QuantizationParameters(scale, first.zero_point, first.dtype, first.axis)
 
 
-def quantized_weight(weight: npt.NDArray[np.float32], parameters: QuantizationParameters) -> npt.NDArray[np.int8]:
+def quantized_weight(
+    weight: npt.NDArray[np.float32], parameters: QuantizationParameters, *, guard_pairs: bool = False
+) -> npt.NDArray[np.int8]:
     """Return the integers of `weight` in [-127, 127], rounded so that each channel keeps its sum.
 
     Rounding every weight to nearest leaves each channel a random surplus, and what it multiplies, the
@@ -91,9 +144,8 @@ def quantized_weight(weight: npt.NDArray[np.float32], parameters: QuantizationPa
     Source: Guo et al., SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation, ICLR
     2022, of which this is the condition on the sum of each output channel.
     """
-    axis = _axis(parameters)
-    by_channel = np.moveaxis(weight.astype(np.float64), axis, 0)
-    exact = by_channel.reshape(by_channel.shape[0], -1) / np.asarray(parameters.scale)[:, np.newaxis]
+    axis = axis_of(parameters)
+    exact = rows_of(weight, axis).astype(np.float64) / np.asarray(parameters.scale)[:, np.newaxis]
     rounded = np.clip(np.rint(exact), -_WEIGHT_MAX, _WEIGHT_MAX)
     error = rounded - exact
     surplus = np.rint(error.sum(axis=1, keepdims=True))
@@ -102,10 +154,11 @@ def quantized_weight(weight: npt.NDArray[np.float32], parameters: QuantizationPa
     rank = np.argsort(order, axis=1, kind="stable")
     rounded -= direction * (rank < np.abs(surplus))
     integers = np.clip(rounded, -_WEIGHT_MAX, _WEIGHT_MAX).astype(np.int8)
-    return np.moveaxis(integers.reshape(by_channel.shape), 0, axis)
+    return from_rows(within_pairs(integers) if guard_pairs else integers, weight.shape, axis)
 
 
-def _axis(parameters: QuantizationParameters) -> int:
+def axis_of(parameters: QuantizationParameters) -> int:
+    """Return the channel axis of a weight's parameters."""
     if parameters.axis is None:
         raise ValueError("weights are quantized per channel")
     return parameters.axis

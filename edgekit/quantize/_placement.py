@@ -27,11 +27,15 @@ class RuntimeOperator:
         name: Name that onnxruntime gave it.
         op_type: Operator, e.g. `QLinearConv`.
         domain: Operator set, empty for ONNX's own.
+        inputs: Names of the tensors that it reads, as onnxruntime calls them.
+        outputs: Names of the tensors that it writes; most are those of the file.
     """
 
     name: str
     op_type: str
     domain: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def placement(model: onnx.ModelProto | Path) -> tuple[LayerDecision, ...]:
@@ -68,7 +72,9 @@ def runtime_operators(path: Path) -> tuple[RuntimeOperator, ...]:
         options.optimized_model_filepath = str(optimized)
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         nodes = onnx.load(optimized).graph.node
-    return tuple(RuntimeOperator(node.name, node.op_type, node.domain) for node in nodes)
+    return tuple(
+        RuntimeOperator(node.name, node.op_type, node.domain, tuple(node.input), tuple(node.output)) for node in nodes
+    )
 
 
 def float_compute(operators: Iterable[RuntimeOperator]) -> tuple[str, ...]:

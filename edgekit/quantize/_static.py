@@ -7,13 +7,13 @@ import onnx_ir as ir
 
 from edgekit.quantize._graph import editable
 from edgekit.quantize._plan import Plan
-from edgekit.quantize.lower import qdq_cpu
+from edgekit.quantize.lower import qdq_cpu, qdq_tensorrt
 from edgekit.quantize.passes import canonicalise
 from edgekit.spec import Note
 
 
 def quantize_static(model: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto, tuple[Note, ...]]:
-    """Write the Q/DQ graph that onnxruntime runs in int8 on a CPU, as `plan` decided.
+    """Write the Q/DQ graph of the plan's flavour.
 
     Args:
         model: The FP32 model that the plan was made for.
@@ -28,5 +28,6 @@ def quantize_static(model: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto
     copy = editable(model)
     notes = canonicalise(copy.graph)
     notes += plan.notes
-    notes += qdq_cpu.lower(copy.graph, plan.activations, plan.weights, plan.layers, plan.absorbed)
+    lower = qdq_cpu.lower if plan.flavour.absorbs else qdq_tensorrt.lower
+    notes += lower(copy.graph, plan)
     return ir.to_proto(copy), notes

@@ -44,6 +44,7 @@ def render(report: Report, console: Console) -> None:
     render_comparison(console, baseline=baseline, candidate=candidate, drift=drift, latency=latency)
     if report.int8 is not None:
         _render_float_nodes(report, console)
+        _render_ladder(report, console)
     for note in report.notes:
         _print(console, f"{note.source}: {note.text}")
 
@@ -167,6 +168,16 @@ def _render_float_nodes(report: Report, console: Console) -> None:
     _print(console, f"Left in float: {left.count} of {total} nodes")
     for group in left.by_reason:
         _print(console, f"{group.count:>5}  {group.reason}")
+
+
+def _render_ladder(report: Report, console: Console) -> None:
+    rungs = report.quantization.rungs
+    if not rungs:
+        return
+    _print(console, "Accuracy ladder, on calibration images held out (KL from FP32):")
+    for rung in rungs:
+        outcome = "" if rung.kept else " (not kept)"
+        _print(console, f"  {rung.name:<12}{rung.kl:.5f} nats  {rung.what}{outcome}")
 
 
 def _print(console: Console, line: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgekit.results import Accuracy, Drift, Latency, ModelLatency, Percentiles
-from edgekit.spec import Interval, LayerDecision, ModelSpec, Precision
+from edgekit.spec import Interval, LayerDecision, ModelSpec, Precision, Rung
 
 SCHEMA: Final = "edgekit.report/1"
 
@@ -223,6 +223,17 @@ class FloatNodes(Section):
         )
 
 
+class RungLine(Section):
+    """One rung of the accuracy ladder, measured on calibration images that were held out."""
+
+    name: str = Field(description="Name of the rung.")
+    kl: float = Field(ge=0, description="Kullback-Leibler divergence from FP32 with it, in nats.")
+    agreement: float = Field(ge=0, le=100, description="Images with the same best class as FP32, in percent.")
+    kept: bool = Field(description="Whether it helped, and so stayed.")
+    seconds: float = Field(ge=0, description="Time it took.")
+    what: str = Field(description="What it changed.")
+
+
 class QuantizationSection(Section):
     """How the model was quantized, layer by layer."""
 
@@ -234,6 +245,9 @@ class QuantizationSection(Section):
     excluded_from_evaluation: Count = Field(
         description="Number of evaluation images left out because they were used for calibration."
     )
+    flavour: str | None = Field(description="The form of Q/DQ that the target wants; null for FP32.")
+    effort: Literal["fast", "balanced", "best"] | None = Field(description="How far up the ladder it could go.")
+    rungs: tuple[RungLine, ...] = Field(description="The accuracy ladder, in order; empty where none was climbed.")
     layers: tuple[Layer, ...] = Field(description="Every node that was decided on, in graph order.")
     float_nodes: FloatNodes = Field(description="The layers that stay in float, counted.")
 
@@ -246,6 +260,9 @@ class QuantizationSection(Section):
         calibration_images: Iterable[str],
         excluded_from_evaluation: int,
         layers: Iterable[LayerDecision],
+        flavour: str | None = None,
+        effort: Literal["fast", "balanced", "best"] | None = None,
+        rungs: Iterable[Rung] = (),
     ) -> QuantizationSection:
         """Write the decisions down and count those that say float."""
         decisions = tuple(layers)
@@ -254,6 +271,9 @@ class QuantizationSection(Section):
             method=method,
             calibration_images=tuple(calibration_images),
             excluded_from_evaluation=excluded_from_evaluation,
+            flavour=flavour,
+            effort=effort,
+            rungs=tuple(RungLine(**dataclasses.asdict(rung)) for rung in rungs),
             layers=tuple(Layer(**dataclasses.asdict(decision)) for decision in decisions),
             float_nodes=FloatNodes.of(decisions),
         )

@@ -11,6 +11,7 @@ from edgekit.validate._accumulate import (
     drift,
 )
 from edgekit.validate._evaluate import Batch, evaluate, evaluate_pair
+from edgekit.validate._layers import tensor_sqnr
 from edgekit.validate._session import Runner, runner, session
 from edgekit.validate._timing import TimedModel, compare_latency, latency
 from edgekit.validate._verdict import verdict
@@ -36,5 +37,6 @@ __all__ = [
     "latency",
     "runner",
     "session",
+    "tensor_sqnr",
     "verdict",
 ]

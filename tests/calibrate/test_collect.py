@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
-from edgekit.calibrate import collect, merge, summarise
+from edgekit.calibrate import collect, merge, ranges, summarise
 from edgekit.errors import QuantizationError
+from edgekit.spec import CalibrationMethod, Range
 
 Images = npt.NDArray[np.float32]
 
@@ -124,6 +127,66 @@ def test_an_image_with_nan_is_named_as_the_input() -> None:
     batch[1, 0, 0, 0] = np.nan
     with pytest.raises(QuantizationError, match="EK502 input"):
         collect(net(), [batch], ["input"])
+
+
+def test_the_number_of_threads_makes_no_difference() -> None:
+    batch = images(9)
+    one, many = (collect(net(), [batch], ["input", "b", "output"], threads=threads) for threads in (1, 6))
+    for name, summary in one.items():
+        for attribute in ("bins", "channel_low", "channel_high"):
+            assert getattr(summary, attribute).tobytes() == getattr(many[name], attribute).tobytes()
+
+
+def test_torch_keeps_its_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    collect(net(), [images(3)], ["b"], threads=2)
+    assert torch.get_num_threads() == before
+
+
+def test_each_channel_has_its_extremes() -> None:
+    model, batch = net(), images(5)
+    summary = collect(model, [batch], ["input", "b"])
+    assert summary["input"].channel_low.tolist() == batch.min(axis=(0, 2, 3)).tolist()
+    relu = expected_relu(model, batch)
+    assert summary["b"].channel_high == pytest.approx(relu.max(axis=(0, 2, 3)), rel=1e-5)
+
+
+def test_a_channel_without_weights_is_dead_and_the_tensor_keeps_its_range() -> None:
+    model = net()
+    weight = numpy_helper.to_array(model.graph.initializer[0]).copy()
+    weight[2] = 0
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
+    summary = collect(model, [images(2)], ["b"])["b"]
+    assert summary.dead_channels == (2,)
+    assert summary.high > 0
+
+
+def test_a_model_without_weights_gives_ranges_of_nothing_but_zero() -> None:
+    model = net()
+    for initializer in model.graph.initializer:
+        initializer.CopyFrom(
+            numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(initializer)), initializer.name)
+        )
+    summaries = collect(model, [images(2)], ["b", "output"])
+    for method in get_args(CalibrationMethod):
+        assert ranges(summaries, method) == {"b": Range(0, 0), "output": Range(0, 0)}
+
+
+@pytest.mark.parametrize("method", get_args(CalibrationMethod))
+def test_one_image_is_enough_and_again_and_again_tells_no_more(method: CalibrationMethod) -> None:
+    one = images(1)
+    once = ranges(collect(net(), [one], ["b", "output"]), method)
+    assert once == ranges(collect(net(), [one] * 4, ["b", "output"]), method)
+    assert all(interval.low < interval.high for interval in once.values())
+
+
+def test_an_error_in_the_images_ends_the_pass() -> None:
+    def broken() -> Iterator[Images]:
+        yield images(2)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        collect(net(), broken(), ["b"])
 
 
 def test_a_tensor_that_does_not_exist_is_a_mistake_of_the_caller() -> None:

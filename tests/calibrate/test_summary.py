@@ -9,11 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from edgekit.calibrate import Summary, merge, minmax_range, percentile_range, ranges, summarise
+from edgekit.calibrate import (
+    Summary,
+    entropy_range,
+    merge,
+    minmax_range,
+    mse_range,
+    percentile_range,
+    ranges,
+    summarise,
+)
 from edgekit.errors import QuantizationError
-from edgekit.spec import Range
+from edgekit.spec import CalibrationMethod, Range
 
 Values = npt.NDArray[np.float32]
+METHODS: tuple[CalibrationMethod, ...] = ("minmax", "percentile", "entropy", "mse")
 values_of_any_size = npst.arrays(
     np.float32,
     st.integers(1, 40),
@@ -25,7 +35,8 @@ values_of_any_size = npst.arrays(
 
 def content(summary: Summary) -> tuple[object, ...]:
     low, high = np.float64(summary.low).tobytes(), np.float64(summary.high).tobytes()
-    return summary.count, low, high, summary.exponent, summary.bins.tobytes()
+    channels = summary.channel_low.tobytes(), summary.channel_high.tobytes()
+    return summary.count, low, high, summary.exponent, summary.bins.tobytes(), *channels
 
 
 @given(values_of_any_size, st.data())
@@ -95,6 +106,35 @@ def test_percentiles_are_those_of_all_values_to_one_bin(values: Values, percenti
     assert ((values >= found.low) & (values <= found.high)).mean() >= percentile / 100 - 1e-9
 
 
+def test_a_value_that_is_not_finite_stays_visible_whatever_it_is_merged_with() -> None:
+    fine, broken = (summarise(np.array(values, np.float32)) for values in ([1, 2], [1, np.nan]))
+    for merged in (merge(fine, broken), merge(broken, fine), merge(broken, broken)):
+        assert not merged.is_finite
+        assert merged.bins.size == 0
+        assert np.isnan(merged.high)
+    assert merge(fine, summarise(np.array([np.inf], np.float32))).high == np.inf
+
+
+def test_negative_zero_and_the_smallest_numbers_are_counted_where_they_belong() -> None:
+    smallest = np.float32(1e-45)
+    for largest in (0.0, 1.0, 1e6):
+        values = np.array([-0.0, 0.0, smallest, -smallest, largest], np.float32)
+        summary = summarise(values)
+        assert summary.bins[4095] == 1, "just below zero is left of zero"
+        assert summary.bins[4096:].sum() == 4
+        assert content(merge(summarise(values[:1]), summarise(values[1:]))) == content(summary)
+
+
+def test_long_tensors_are_counted_like_short_ones() -> None:
+    values = np.random.default_rng(0).standard_normal((1, 3, 311, 331)).astype(np.float32)
+    whole = summarise(values)
+    assert whole.bins.sum() == whole.count == values.size
+    rows = summarise(values[0, 0])
+    for row in (values[0, 1], values[0, 2]):
+        rows = merge(rows, summarise(row))
+    assert rows.bins.tobytes() == whole.bins.tobytes()
+
+
 def test_percentile_cuts_an_outlier_and_minmax_does_not() -> None:
     values = np.append(np.linspace(-1, 1, 99_999, dtype=np.float32), np.float32(100))
     assert minmax_range(summarise(values)).high == 100
@@ -108,14 +148,40 @@ def test_a_percentile_outside_0_to_100_is_refused(percentile: float) -> None:
 
 
 def test_each_method_gives_the_range_it_names() -> None:
-    summary = summarise(np.random.default_rng(0).standard_normal(100_000).astype(np.float32))
+    values = np.append(np.random.default_rng(0).random(100_000) ** 3, 4)
+    summary = summarise(values.astype(np.float32))
     assert ranges({"a": summary}, "minmax") == {"a": minmax_range(summary)}
     assert ranges({"a": summary}, "percentile") == {"a": percentile_range(summary, 99.99)}
     assert ranges({"a": summary}) == ranges({"a": summary}, "percentile")
+    assert ranges({"a": summary}, "entropy") == {"a": entropy_range(summary)}
+    assert ranges({"a": summary}, "mse") == {"a": mse_range(summary)}
+    assert len({found["a"] for found in (ranges({"a": summary}, method) for method in METHODS)}) == 4
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("values", [[-1.0, 0.5, 0.25], [0.0, 3.0], [-2.0, -1.0], [0.0, 0.0], [5.0]])
+def test_a_symmetric_range_reaches_as_far_down_as_up(method: CalibrationMethod, values: list[float]) -> None:
+    found = ranges({"a": summarise(np.array(values, np.float32))}, method, symmetric=True)["a"]
+    assert found.low == -found.high
+    assert found.high == pytest.approx(np.abs(values).max(), rel=0.01)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0, 1e-40, 3e38])
+def test_a_constant_tensor_has_the_range_of_its_constant(method: CalibrationMethod, value: float) -> None:
+    constant = float(np.float32(value))
+    assert ranges({"a": summarise(np.full(9, value, np.float32))}, method)["a"] == Range(constant, constant)
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("values", [[], [1.0, np.nan], [np.inf]])
-def test_a_tensor_without_finite_values_is_refused_by_name(values: list[float]) -> None:
+def test_a_tensor_without_finite_values_is_refused_by_name(method: CalibrationMethod, values: list[float]) -> None:
     summary = summarise(np.array(values, np.float32))
     with pytest.raises(QuantizationError, match="EK502 layer"):
-        ranges({"layer": summary}, "minmax")
+        ranges({"layer": summary}, method)
+
+
+@pytest.mark.parametrize("method", ["percentile", "entropy", "mse"])
+def test_methods_that_need_a_histogram_say_so(method: CalibrationMethod) -> None:
+    with pytest.raises(ValueError, match="histogram"):
+        ranges({"a": summarise(np.ones(3, np.float32), histogram=False)}, method)

@@ -81,13 +81,6 @@ def test_inspect_says_what_runs_in_what_and_why(int8: Path, fp32: Path) -> None:
     assert {layer["precision"] for layer in before["layers"]} == {"float32"}
 
 
-def test_inspect_lists_the_layers_in_int8_when_asked(int8: Path) -> None:
-    short, every = edgekit("inspect", int8), edgekit("inspect", int8, "--all")
-    assert "convolutions and linear layers that onnxruntime runs in float: none" in short.out
-    assert len(every.out.splitlines()) > len(short.out.splitlines()) + 28
-    assert short.err == every.err == ""
-
-
 def test_inspect_shows_a_strangers_text_as_text(fp32: Path, tmp_path: Path) -> None:
     model = onnx.load(fp32)
     model.metadata_props.add(key="[/red]", value="a\x1b[2Jb\nc :smile: [bold]")

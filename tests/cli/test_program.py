@@ -119,7 +119,7 @@ def test_an_error_is_one_line_whatever_the_file_is_called() -> None:
 
 
 def test_a_defect_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def defective(path: Path) -> Inspection:
+    def defective(path: Path, **options: object) -> Inspection:
         raise LookupError("first line\nsecond line")
 
     monkeypatch.setattr("edgekit.pipeline.inspect.inspect_model", defective)
@@ -128,7 +128,7 @@ def test_a_defect_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_defect_shows_its_traceback_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    def defective(path: Path) -> Inspection:
+    def defective(path: Path, **options: object) -> Inspection:
         raise LookupError
 
     monkeypatch.setattr("edgekit.pipeline.inspect.inspect_model", defective)
@@ -140,7 +140,7 @@ def test_a_defect_shows_its_traceback_when_asked(monkeypatch: pytest.MonkeyPatch
 
 
 def test_too_little_memory_is_ek006(monkeypatch: pytest.MonkeyPatch) -> None:
-    def greedy(path: Path) -> Inspection:
+    def greedy(path: Path, **options: object) -> Inspection:
         raise MemoryError
 
     monkeypatch.setattr("edgekit.pipeline.inspect.inspect_model", greedy)

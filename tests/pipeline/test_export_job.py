@@ -53,7 +53,7 @@ def test_the_report_that_is_returned_is_the_one_that_is_written(tmp_path: Path) 
     request = ExportRequest(None, tmp_path / "a" / "b", calibration_samples=12, evaluation_samples=20, threads=1)
     report = export_model(request, progress=steps)
     assert read(tmp_path / "a" / "b" / "report.json") == report
-    assert steps.total == {"calibrating": 12, "evaluating": 20, "timing": None}
+    assert {"calibrating": 12, "evaluating": 20, "timing": None}.items() <= steps.total.items()
     assert (steps.done["calibrating"], steps.done["evaluating"]) == (12, 20)
     assert steps.done["timing"] >= 10
 
@@ -117,7 +117,11 @@ def test_the_same_request_gives_the_same_bytes(folder: Path, tmp_path: Path) -> 
     assert report.int8 is not None
     assert earlier.int8 is not None
     assert (report.fp32.sha256, report.int8.sha256) == (earlier.fp32.sha256, earlier.int8.sha256)
-    assert (report.drift, report.quantization) == (earlier.drift, earlier.quantization)
+    assert report.drift == earlier.drift
+    assert report.quantization.layers == earlier.quantization.layers
+    assert [(rung.name, rung.kl, rung.kept) for rung in report.quantization.rungs] == [
+        (rung.name, rung.kl, rung.kept) for rung in earlier.quantization.rungs
+    ]
 
 
 def test_a_folder_in_the_way_of_a_file_is_ek003_and_the_rest_stays(folder: Path) -> None:

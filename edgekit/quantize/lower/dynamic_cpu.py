@@ -24,18 +24,20 @@ from edgekit.quantize._parameters import quantized_weight, weight_parameters
 from edgekit.spec import Note
 
 
-def lower(graph: ir.Graph, layers: Collection[str]) -> tuple[Note, ...]:
+def lower(graph: ir.Graph, layers: Collection[str], *, guard_pairs: bool = False) -> tuple[Note, ...]:
     """Rewrite the named MatMul and Gemm nodes of an FP32 graph in place, and return what was done."""
     names = Names(graph)
     observed: dict[ir.Value, ir.Node] = {}
     for node in list(graph):
         if node.name in layers:
-            _rewrite(graph, node, names, observed)
+            _rewrite(graph, node, names, observed, guard_pairs)
     drop_unused_constants(graph)
     return (Note("dynamic_cpu", f"{len(layers)} linear layers have int8 weights"),)
 
 
-def _rewrite(graph: ir.Graph, node: ir.Node, names: Names, observed: dict[ir.Value, ir.Node]) -> None:
+def _rewrite(
+    graph: ir.Graph, node: ir.Node, names: Names, observed: dict[ir.Value, ir.Node], guard_pairs: bool
+) -> None:
     source, weight = given(node.inputs[0]), given(node.inputs[1])
     if source not in observed:
         observed[source] = _named(
@@ -45,8 +47,8 @@ def _rewrite(graph: ir.Graph, node: ir.Node, names: Names, observed: dict[ir.Val
     integers, scale, zero_point = observed[source].outputs
 
     array, axis = weight_of(node), weight_axis(node)
-    parameters = weight_parameters(array, axis)
-    matrix = quantized_weight(array, parameters)
+    parameters = weight_parameters(array, axis, guard_pairs=guard_pairs)
+    matrix = quantized_weight(array, parameters, guard_pairs=guard_pairs)
     name = name_of(weight)
     weight_integers = add_constant(graph, names, f"{name}_quantized", matrix.T if axis == 0 else matrix)
     weight_scale = add_constant(graph, names, f"{name}_scale", np.asarray(parameters.scale, np.float32))

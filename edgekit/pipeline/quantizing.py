@@ -1,0 +1,138 @@
+"""From an FP32 ONNX model and calibration images to the int8 model, as an export asks for it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgekit.calibrate import (
+    Summary,
+    collect,
+    hash_graph,
+    hash_images,
+    load,
+    ranges,
+    save,
+    tensorrt_cache_text,
+)
+from edgekit.data import ImageSet, batches
+from edgekit.files import write_bytes
+from edgekit.pipeline.images import Images
+from edgekit.pipeline.job import CALIBRATION_FILE, TENSORRT_CACHE_FILE, ExportRequest, Quantized
+from edgekit.pipeline.measuring import StartProgress
+from edgekit.pipeline.sources import Source
+from edgekit.quantize import (
+    Flavour,
+    climb,
+    flavour_for,
+    quantize_dynamic,
+    quantize_static,
+    saturates_here,
+    tensors_to_calibrate,
+)
+from edgekit.spec import CalibrationMethod, Note, Range
+
+# So many images at most are held in memory at once, for the rungs that look at all of them together.
+LADDER_IMAGES = 160
+# What `auto` lets the ladder choose from, the first as its start.
+_CANDIDATES: tuple[CalibrationMethod, ...] = ("percentile", "minmax", "mse")
+
+
+def quantize(
+    request: ExportRequest, source: Source, images: Images, folder: Path, progress: StartProgress
+) -> Quantized | None:
+    """Quantize as `request` asks; None when it asks for FP32.
+
+    Args:
+        request: What is asked for.
+        source: FP32 model.
+        images: Where the calibration images are.
+        folder: Gets the calibration statistics, and TensorRT's calibration cache where the target is one.
+        progress: Starts a progress bar.
+
+    Raises:
+        EdgekitError: EK2xx when images cannot be used, EK5xx when the model cannot be quantized.
+    """
+    if request.quantize == "none":
+        return None
+    flavour = flavour_for(request.target)
+    if request.quantize == "dynamic":
+        model, notes, layers = quantize_dynamic(
+            source.model, request.dynamic_operators, guard_pairs=flavour.guards_pairs
+        )
+        return Quantized(model, layers, notes, flavour.name)
+    assert images.calibration is not None
+    summaries, frames, broken, reused = _observe(request, source, images.calibration, flavour, folder, progress)
+    candidates = _candidates(summaries, request.calibration_method, flavour, request.effort)
+    if flavour.symmetric:
+        text = tensorrt_cache_text(next(iter(candidates.values())))
+        write_bytes(folder / TENSORRT_CACHE_FILE, text.encode())
+    climbed = climb(
+        source.model, candidates, frames, flavour,
+        effort=request.effort, max_drop=request.max_drop, mixed=request.mixed, seed=request.seed, progress=progress,
+    )  # fmt: skip
+    model, notes = quantize_static(climbed.model, climbed.plan)
+    return Quantized(
+        model, climbed.plan.layers, (*_about(request, flavour, reused), *climbed.notes, *notes), flavour.name,
+        climbed.rungs, broken,
+    )  # fmt: skip
+
+
+def _observe(
+    request: ExportRequest,
+    source: Source,
+    images: ImageSet,
+    flavour: Flavour,
+    folder: Path,
+    progress: StartProgress,
+) -> tuple[Mapping[str, Summary], npt.NDArray[np.float32], tuple[str, ...], bool]:
+    """Return the statistics, the images that the ladder climbs on, broken ones, and whether statistics were reused."""
+    tensors = tensors_to_calibrate(source.model, flavour)
+    hashes = hash_graph(source.model), hash_images(images, source.preprocessing)
+    known = load(request.output / CALIBRATION_FILE, *hashes, tensors)
+    reused = known is not None
+    wanted = 0 if request.effort == "fast" else min(len(images), LADDER_IMAGES)
+    frames: list[npt.NDArray[np.float32]] = []
+    advance = progress("reading images" if reused else "calibrating", len(images))
+    chosen = images.select(range(0, len(images), max(1, len(images) // wanted))) if reused and wanted else images
+    with contextlib.closing(batches(chosen, source.preprocessing)) as stream:
+
+        def arrays() -> Iterator[npt.NDArray[np.float32]]:
+            for batch in stream:
+                if sum(map(len, frames)) < wanted:
+                    frames.append(batch.images)
+                yield batch.images
+
+        if known is not None:
+            summaries: Mapping[str, Summary] = {tensor: known[tensor] for tensor in tensors}
+            if wanted:
+                for batch in arrays():
+                    advance(len(batch))
+        else:
+            summaries = collect(source.model, arrays(), tensors, progress=advance, threads=request.threads)
+        broken = tuple(image.identifier for image in stream.broken)
+    save(summaries, folder / CALIBRATION_FILE, *hashes)
+    return summaries, np.concatenate(frames)[:wanted] if frames else np.zeros((0, 3, 1, 1), np.float32), broken, reused
+
+
+def _candidates(
+    summaries: Mapping[str, Summary], method: CalibrationMethod, flavour: Flavour, effort: str
+) -> dict[str, dict[str, Range]]:
+    methods = _CANDIDATES if method == "auto" and effort != "fast" else (method,)
+    return {name: ranges(summaries, name, symmetric=flavour.symmetric) for name in methods}
+
+
+def _about(request: ExportRequest, flavour: Flavour, reused: bool) -> tuple[Note, ...]:
+    notes = []
+    if reused:
+        notes.append(Note("calibrate", "the statistics of the last run were used again: same model, same images"))
+    if request.target == "cpu" and saturates_here():
+        what = "this processor has no VNNI and would saturate: neighbouring weights were kept small enough (cpu-avx2)"
+        notes.append(Note("target", what))
+    if flavour.symmetric:
+        notes.append(Note("target", "int8 was run in onnxruntime on this CPU, not in TensorRT: its time says nothing"))
+    return tuple(notes)

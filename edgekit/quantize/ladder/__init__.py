@@ -1,0 +1,8 @@
+"""The accuracy ladder: rungs from cheap to dear, each kept only if it helps on images that it has not seen."""
+
+from __future__ import annotations
+
+from edgekit.quantize.ladder._climb import Climbed, climb
+from edgekit.quantize.ladder._equalize import EQUALIZED_KEY
+
+__all__ = ["EQUALIZED_KEY", "Climbed", "climb"]

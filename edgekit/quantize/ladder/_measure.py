@@ -1,0 +1,110 @@
+"""What the ladder measures: distance from the float answers, ranges of activations, time of candidates."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import torch
+import torch.nn.functional as F
+
+from edgekit.quantize._graph import name_of
+from edgekit.quantize._plan import Plan
+from edgekit.quantize.ladder._network import Network
+from edgekit.quantize.ladder._walk import CHUNK
+from edgekit.spec import Range
+
+ROUNDS, FRAMES = 8, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Distance:
+    """How far a plan's answers are from the float ones.
+
+    Attributes:
+        kl: Mean Kullback-Leibler divergence of the class probabilities, in nats.
+        agreement: Share of images with the same best class, in percent.
+    """
+
+    kl: float
+    agreement: float
+
+
+def answers(network: Network, images: torch.Tensor, plan: Plan | None = None) -> torch.Tensor:
+    """Return the logits (N, classes) of all images."""
+    return torch.cat([network.run(part, plan).flatten(1) for part in torch.split(images, CHUNK)])
+
+
+def distance(reference: torch.Tensor, logits: torch.Tensor) -> Distance:
+    """Compare logits (N, classes) with reference logits."""
+    first, second = reference.double().log_softmax(1), logits.double().log_softmax(1)
+    kl = F.kl_div(second, first, reduction="batchmean", log_target=True).item()
+    return Distance(max(kl, 0.0), 100 * (reference.argmax(1) == logits.argmax(1)).double().mean().item())
+
+
+@dataclasses.dataclass(frozen=True)
+class Observed:
+    """What the float network's activations come to on some images.
+
+    Attributes:
+        ranges: Smallest and largest value of each tensor.
+        magnitudes: Largest magnitude of each channel (axis 1) of each tensor, float32.
+    """
+
+    ranges: dict[str, Range]
+    magnitudes: dict[str, npt.NDArray[np.float32]]
+
+
+def observe(network: Network, images: torch.Tensor, tensors: Collection[str]) -> Observed:
+    """Run the images in float and look at the named tensors."""
+    ranges: dict[str, Range] = {}
+    magnitudes: dict[str, npt.NDArray[np.float32]] = {}
+
+    def watch(value: ir.Value, tensor: torch.Tensor) -> None:
+        name = name_of(value)
+        if name not in tensors:
+            return
+        low, high = float(tensor.min()), float(tensor.max())
+        seen = ranges.get(name, Range(low, high))
+        ranges[name] = Range(min(seen.low, low), max(seen.high, high))
+        if tensor.ndim >= 2:
+            channels = tensor.abs().transpose(0, 1).flatten(1).max(1).values.numpy()
+            magnitudes[name] = np.maximum(magnitudes.get(name, channels), channels)
+
+    for part in torch.split(images, CHUNK):
+        network.run(part, watch=watch)
+    return Observed(ranges, magnitudes)
+
+
+def frame_times(
+    models: Sequence[onnx.ModelProto],
+    frame: npt.NDArray[np.float32],
+    progress: Callable[[int], None] = lambda amount: None,
+) -> list[float]:
+    """Return the seconds of one frame through each model, in turns: the median of the fastest frame of each turn."""
+    import onnxruntime
+
+    sessions = []
+    for model in models:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        serialized = model.SerializeToString()
+        sessions.append(onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"]))
+        progress(1)
+    feeds = [{session.get_inputs()[0].name: frame} for session in sessions]
+    fastest: list[list[float]] = [[] for _ in sessions]
+    for _ in range(ROUNDS):
+        for index, session in enumerate(sessions):
+            turn = []
+            for _ in range(FRAMES):
+                started = time.perf_counter()
+                session.run(None, feeds[index])
+                turn.append(time.perf_counter() - started)
+            fastest[index].append(min(turn))
+    return [float(np.median(times)) for times in fastest]
