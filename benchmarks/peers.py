@@ -32,7 +32,7 @@ from edgekit.data import ImageSet, batches, open_images
 from edgekit.pipeline.job import FP32_FILE
 from edgekit.pipeline.measuring import first_images, measure
 from edgekit.results import Latency
-from edgekit.spec import Effort, Preprocessing
+from edgekit.spec import CalibrationMethod, Effort, Preprocessing
 from edgekit.validate import runner, session
 
 Quantizer = Callable[[Path, Path, ImageSet, Preprocessing], None]
@@ -49,9 +49,8 @@ def by_edgekit(effort: Effort, target: str = "cpu") -> Quantizer:
         model, flavour = onnx.load(fp32), flavour_for(target)
         frames = [batch.images for batch in batches(images, preprocessing)]
         summaries = collect(model, frames, tensors_to_calibrate(model, flavour))
-        candidates = {
-            name: ranges(summaries, name, symmetric=flavour.symmetric) for name in ("percentile", "minmax", "mse")
-        }  # type: ignore[arg-type]
+        methods: tuple[CalibrationMethod, ...] = ("percentile", "minmax", "mse")
+        candidates = {str(method): ranges(summaries, method, symmetric=flavour.symmetric) for method in methods}
         climbed = climb(model, candidates, np.concatenate(frames), flavour, effort=effort)
         for rung in climbed.rungs:
             print(f"    {rung.name:12} {rung.kl:.5f} {rung.seconds:5.1f} s {rung.what} {rung.kept}", file=sys.stderr)
@@ -123,7 +122,7 @@ class Quantized:
 def quantize_apart(name: str, folder: Path, calibration: Path, samples: int) -> Quantized | None:
     """Quantize in a process of its own; None when the peer is not installed or fails, which is said."""
     output = folder / f"{list(PEERS).index(name)}.onnx"
-    command = [sys.executable, __file__, "--one", name, str(folder), str(calibration), str(samples), str(output)]
+    command = [sys.executable, __file__, "--one", name, str(folder), str(calibration), str(output), str(samples)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode or not output.exists():
         print(f"{name}: not measured, exit status {done.returncode}", file=sys.stderr)
@@ -131,7 +130,7 @@ def quantize_apart(name: str, folder: Path, calibration: Path, samples: int) -> 
     return Quantized(output, **json.loads(done.stdout.splitlines()[-1]))
 
 
-def one(name: str, folder: Path, calibration: Path, samples: int, output: Path) -> None:
+def one(name: str, folder: Path, calibration: Path, output: Path, samples: int) -> None:
     """Quantize with one peer and print what it took."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -178,8 +177,7 @@ def openvino_speedups(baseline: Path, paths: list[Path], frame: np.ndarray) -> l
 def main() -> None:
     """Parse, quantize with each, measure, print."""
     if sys.argv[1:2] == ["--one"]:
-        name, folder, calibration, samples, output = sys.argv[2:]
-        one(name, Path(folder), Path(calibration), int(samples), Path(output))
+        one(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]), int(sys.argv[6]))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="MODEL as edgekit export takes it")
@@ -189,16 +187,16 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(PEERS), help="repeat to name several; default: all")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as made_here:
+        folder = Path(made_here)
         request = ExportRequest(
             arguments.model, folder, quantize="none", evaluation=arguments.evaluation, evaluation_samples=8
         )
         export_model(request)
         preprocessing = Preprocessing.from_json((folder / "preprocessing.json").read_text(encoding="utf-8"))
-        samples = arguments.calibration_samples
-        evaluation = open_images(arguments.evaluation).without(open_images(arguments.calibration).spread(samples))
-        found = {peer: quantize_apart(peer, folder, arguments.calibration, samples) for peer in arguments.only or PEERS}
+        count = arguments.calibration_samples
+        evaluation = open_images(arguments.evaluation).without(open_images(arguments.calibration).spread(count))
+        found = {peer: quantize_apart(peer, folder, arguments.calibration, count) for peer in arguments.only or PEERS}
         made = {peer: quantized for peer, quantized in found.items() if quantized is not None}
         frame = first_images(evaluation, preprocessing, 1)
         openvino = openvino_speedups(folder / FP32_FILE, [quantized.path for quantized in made.values()], frame)

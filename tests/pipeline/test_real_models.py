@@ -39,24 +39,44 @@ def top1(report: Report) -> tuple[float, float]:
     return report.fp32.top1, report.int8.top1
 
 
-def test_mobilenet_v1_at_full_width(export: Export, tmp_path: Path) -> None:
+def test_mobilenet_v1_at_full_width(export: Export) -> None:
     report = export("1.0")
     fp32, int8 = top1(report)
     assert (report.fp32.n, report.quantization.excluded_from_evaluation) == (400, 100)
     assert fp32 >= 91
-    assert int8 >= 88.5
+    assert int8 >= 90
     assert report.drift is not None
-    assert report.drift.agreement.value >= 95
-    assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
+    assert report.drift.agreement.value >= 98
+    assert report.drift.kl.value < 0.003
 
 
-def test_mobilenet_v1_at_a_quarter_of_the_width(export: Export, tmp_path: Path) -> None:
+def test_mobilenet_v1_at_a_quarter_of_the_width(export: Export) -> None:
     report = export("0.25")
     assert report.fp32.n == 400
     assert 55 <= top1(report)[0] <= 60
     assert report.drift is not None
-    assert report.drift.agreement.value >= 80
+    # A plain calibration keeps 83 at best, onnxruntime's tool 68, NNCF 78.
+    assert report.drift.agreement.value >= 92
+
+
+def test_fast_runs_every_layer_in_int8(export: Export, tmp_path: Path) -> None:
+    report = export("0.25", effort="fast", evaluation_samples=100)
+    assert report.quantization.rungs == ()
     assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
+
+
+def test_without_a_mix_every_layer_is_int8_and_still_nearer_than_fast(export: Export, tmp_path: Path) -> None:
+    report = export("0.25", mixed=False)
+    assert report.drift is not None
+    assert report.drift.agreement.value >= 86
+    assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
+
+
+def test_the_tensorrt_flavour_keeps_what_int8_around_zero_can(export: Export, tmp_path: Path) -> None:
+    report = export("0.25", target="tensorrt")
+    assert report.drift is not None
+    assert report.drift.agreement.value >= 86
+    assert (tmp_path / "out" / "calibration.tensorrt.txt").read_text().startswith("TRT-")
 
 
 def test_the_padding_of_the_checkpoint_decides_over_points_of_accuracy(shared_data: Path, tmp_path: Path) -> None:

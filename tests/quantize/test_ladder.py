@@ -269,3 +269,13 @@ def test_distance_is_zero_for_equal_answers_and_counts_changed_ones() -> None:
     assert dataclasses.astuple(distance(logits, logits)) == (0.0, 100.0)
     assert distance(logits, logits.flip(1)).agreement == 0.0
     assert FLAVOURS["tensorrt"].symmetric
+
+
+def test_a_model_with_a_fixed_batch_climbs_as_well() -> None:
+    model = mobilenet()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    ranges = {"minmax": observed(mobilenet(), tensors_to_calibrate(model, CPU), BATCH)}
+    result = climb(model, ranges, BATCH, CPU, mixed=True)
+    assert len(result.rungs) == 6
+    assert run(quantize_static(result.model, result.plan)[0], BATCH[:1]).shape == (1, 10)

@@ -20,7 +20,7 @@ from edgekit.quantize._static import quantize_static
 from edgekit.quantize.ladder import _precision as precision
 from edgekit.quantize.ladder._equalize import EQUALIZED_KEY, equalize
 from edgekit.quantize.ladder._measure import Distance, answers, distance, frame_times, observe
-from edgekit.quantize.ladder._network import Network
+from edgekit.quantize.ladder._network import CHUNK, Network
 from edgekit.quantize.ladder._reconstruct import Reconstruct, correct_bias
 from edgekit.quantize.ladder._walk import Walk
 from edgekit.quantize.passes import canonicalise
@@ -29,6 +29,7 @@ from edgekit.spec import Effort, Note, Range, Rung
 HELD_OUT_SHARE = 5
 FEWEST_IMAGES = 10
 MOST_COMPARED = 6
+COMPARED_IMAGES = 32
 _LADDER: Mapping[Effort, tuple[str, ...]] = MappingProxyType({
     "fast": (),
     "balanced": ("ranges", "equalize", "bias", "precision", "reconstruct"),
@@ -123,12 +124,16 @@ class _Climb:
         progress: StartProgress,
     ) -> None:
         tensor = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
-        held_out = torch.arange(len(tensor)) % HELD_OUT_SHARE == HELD_OUT_SHARE - 1
-        self.fit, self.check = tensor[~held_out], tensor[held_out]
-        self.frame = images[:1]
-        self.state, self.ranges, self.flavour = state, ranges, flavour
-        self.effort, self.max_drop, self.mixed, self.seed, self.progress = effort, max_drop, mixed, seed, progress
+        self.flavour = flavour
         network = self._network(state)
+        chunk = 1 if network.chunk == CHUNK else network.chunk
+        held_out = torch.arange(len(tensor)) // chunk % HELD_OUT_SHARE == HELD_OUT_SHARE - 1
+        self.fit, self.check = (part[: len(part) // chunk * chunk] for part in (tensor[~held_out], tensor[held_out]))
+        self.frame = images[:chunk]
+        self.compared_model: onnx.ModelProto | None = None
+        self.compared = torch.zeros(0)
+        self.state, self.ranges = state, ranges
+        self.effort, self.max_drop, self.mixed, self.seed, self.progress = effort, max_drop, mixed, seed, progress
         self.reference = answers(network, self.check)
         self.fit_reference = answers(network, self.fit) if max_drop is not None else None
         self.best = distance(self.reference, answers(network, self.check, state.plan))
@@ -187,9 +192,13 @@ class _Climb:
         return candidates[method], f"ranges by {method}, the nearest of {len(self.ranges)} methods"
 
     def _fit_distance(self, state: _State) -> float:
+        """Compare on a part of the images that are not held out: those are for the judge alone."""
         network = self._network(state)
-        part = self.fit[:: max(1, len(self.fit) // 32)]
-        return distance(answers(network, part), answers(network, part, state.plan)).kl
+        part = self.fit[: max(COMPARED_IMAGES // network.chunk, 1) * network.chunk]
+        if state.model is not self.compared_model:
+            # What float answers depends on the model alone, and several plans of one model are compared in a row.
+            self.compared_model, self.compared = state.model, answers(network, part)
+        return distance(self.compared, answers(network, part, state.plan)).kl
 
     def _equalize(self) -> tuple[_State | None, str]:
         copy = editable(self.state.model)

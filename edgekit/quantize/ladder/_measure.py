@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from edgekit.quantize._graph import name_of
 from edgekit.quantize._plan import Plan
 from edgekit.quantize.ladder._network import Network
-from edgekit.quantize.ladder._walk import CHUNK
 from edgekit.spec import Range
 
 ROUNDS, FRAMES = 8, 4
@@ -37,7 +36,7 @@ class Distance:
 
 def answers(network: Network, images: torch.Tensor, plan: Plan | None = None) -> torch.Tensor:
     """Return the logits (N, classes) of all images."""
-    return torch.cat([network.run(part, plan).flatten(1) for part in torch.split(images, CHUNK)])
+    return torch.cat([network.run(part, plan).flatten(1) for part in torch.split(images, network.chunk)])
 
 
 def distance(reference: torch.Tensor, logits: torch.Tensor) -> Distance:
@@ -76,7 +75,7 @@ def observe(network: Network, images: torch.Tensor, tensors: Collection[str]) ->
             channels = tensor.abs().transpose(0, 1).flatten(1).max(1).values.numpy()
             magnitudes[name] = np.maximum(magnitudes.get(name, channels), channels)
 
-    for part in torch.split(images, CHUNK):
+    for part in torch.split(images, network.chunk):
         network.run(part, watch=watch)
     return Observed(ranges, magnitudes)
 

@@ -18,6 +18,8 @@ from edgekit.quantize._plan import Plan
 from edgekit.spec import QuantizationParameters
 
 Inputs = Sequence[torch.Tensor | None]
+# Images that run at once: enough to keep the cores busy, few enough for their largest tensors to stay small.
+CHUNK = 16
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
@@ -33,6 +35,9 @@ class Network:
         self.nodes = [node for node in graph if node.op_type != "Constant"]
         self.input = graph.inputs[0]
         self.output = graph.outputs[0]
+        # A model with a fixed batch size may hold it in a Reshape, so that it cannot run another.
+        batch = self.input.shape[0] if self.input.shape is not None and len(self.input.shape) else None
+        self.chunk = batch if isinstance(batch, int) and batch > 0 else CHUNK
         self._constants: dict[ir.Value, torch.Tensor] = {}
 
     def constant(self, value: ir.Value) -> torch.Tensor | None:

@@ -17,8 +17,6 @@ from edgekit.quantize._plan import Plan
 from edgekit.quantize.ladder._network import Network, codes, compute, planned, real
 from edgekit.spec import QuantizationParameters
 
-CHUNK = 16
-
 
 class Layer:
     """One int8 layer in front of all images.
@@ -49,7 +47,7 @@ class Walk:
 
     def __init__(self, network: Network, images: torch.Tensor) -> None:
         self.network = network
-        parts = torch.split(images, CHUNK)
+        parts = torch.split(images, network.chunk)
         self.chunks = len(parts)
         self._float = [{network.input: part} for part in parts]
         self._codes: list[dict[ir.Value, torch.Tensor]] = [{} for _ in parts]
