@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -66,11 +66,12 @@ def quantize(
         )
         return Quantized(model, layers, notes, flavour.name)
     assert images.calibration is not None
-    summaries, frames, broken, reused = _observe(request, source, images.calibration, flavour, folder, progress)
+    summaries, broken, reused = _observe(request, source, images.calibration, flavour, folder, progress)
     candidates = _candidates(summaries, request.calibration_method, flavour, request.effort)
     if flavour.symmetric:
         text = tensorrt_cache_text(next(iter(candidates.values())))
         write_bytes(folder / TENSORRT_CACHE_FILE, text.encode())
+    frames = _frames(source, images.calibration, 0 if request.effort == "fast" else LADDER_IMAGES)
     climbed = climb(
         source.model, candidates, frames, flavour,
         effort=request.effort, max_drop=request.max_drop, mixed=request.mixed, seed=request.seed, progress=progress,
@@ -89,34 +90,33 @@ def _observe(
     flavour: Flavour,
     folder: Path,
     progress: StartProgress,
-) -> tuple[Mapping[str, Summary], npt.NDArray[np.float32], tuple[str, ...], bool]:
-    """Return the statistics, the images that the ladder climbs on, broken ones, and whether statistics were reused."""
+) -> tuple[Mapping[str, Summary], tuple[str, ...], bool]:
+    """Return the statistics, the images that could not be read, and whether an earlier run's were used again."""
     tensors = tensors_to_calibrate(source.model, flavour)
     hashes = hash_graph(source.model), hash_images(images, source.preprocessing)
     known = load(request.output / CALIBRATION_FILE, *hashes, tensors)
-    reused = known is not None
-    wanted = 0 if request.effort == "fast" else min(len(images), LADDER_IMAGES)
-    frames: list[npt.NDArray[np.float32]] = []
-    advance = progress("reading images" if reused else "calibrating", len(images))
-    chosen = images.select(range(0, len(images), max(1, len(images) // wanted))) if reused and wanted else images
-    with contextlib.closing(batches(chosen, source.preprocessing)) as stream:
-
-        def arrays() -> Iterator[npt.NDArray[np.float32]]:
-            for batch in stream:
-                if sum(map(len, frames)) < wanted:
-                    frames.append(batch.images)
-                yield batch.images
-
-        if known is not None:
-            summaries: Mapping[str, Summary] = {tensor: known[tensor] for tensor in tensors}
-            if wanted:
-                for batch in arrays():
-                    advance(len(batch))
-        else:
-            summaries = collect(source.model, arrays(), tensors, progress=advance, threads=request.threads)
+    broken: tuple[str, ...] = ()
+    if known is None:
+        advance = progress("calibrating", len(images))
+        with contextlib.closing(batches(images, source.preprocessing)) as stream:
+            arrays = (batch.images for batch in stream)
+            summaries: Mapping[str, Summary] = collect(
+                source.model, arrays, tensors, progress=advance, threads=request.threads
+            )
         broken = tuple(image.identifier for image in stream.broken)
+    else:
+        summaries = {tensor: known[tensor] for tensor in tensors}
     save(summaries, folder / CALIBRATION_FILE, *hashes)
-    return summaries, np.concatenate(frames)[:wanted] if frames else np.zeros((0, 3, 1, 1), np.float32), broken, reused
+    return summaries, broken, known is not None
+
+
+def _frames(source: Source, images: ImageSet, count: int) -> npt.NDArray[np.float32]:
+    """Return up to `count` images, evenly spread over the set, as float32 (N, 3, H, W)."""
+    if not count:
+        size = source.preprocessing.input_size
+        return np.zeros((0, 3, size, size), np.float32)
+    with contextlib.closing(batches(images.spread(count), source.preprocessing)) as stream:
+        return np.concatenate([batch.images for batch in stream])
 
 
 def _candidates(

@@ -16,7 +16,7 @@ from typing import Any
 
 from edgekit.cli._main import run
 
-QUICK = ("--calibration-samples", 24, "--eval-samples", 100, "--threads", 1)
+QUICK = ("--effort", "fast", "--calibration-samples", 24, "--eval-samples", 100, "--threads", 1)
 SMALL_V2 = ("mobilenet_v2", "--width", 0.35, "--input-size", 64, "--num-classes", 10)
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -89,7 +89,7 @@ def test_the_report_tells_the_files_apart_by_hash_and_says_how_they_came_about(
     for name in ("fp32", "int8"):
         path = static_folder / written[name]["path"]
         assert (written[name]["sha256"], written[name]["size_bytes"]) == (sha256(path), path.stat().st_size)
-    assert written["command"].startswith("edgekit export --quantize static --calibration-samples 24 ")
+    assert written["command"].startswith("edgekit export --quantize static --effort fast --calibration-samples 24 ")
     assert written["verification"]["max_abs_difference"] < 1e-3
     assert len(written["quantization"]["calibration_images"]) == written["data"]["calibration"]["n"] == 24
     assert written["data"]["evaluation"] == {

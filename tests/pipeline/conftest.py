@@ -78,5 +78,6 @@ def images() -> ImageSet:
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished static export of the model that ships; a test that changes it works on a copy."""
     output = tmp_path_factory.mktemp("earlier") / "out"
-    export_model(ExportRequest(None, output, calibration_samples=16, evaluation_samples=20, threads=1))
+    request = ExportRequest(None, output, calibration_samples=16, evaluation_samples=20, threads=1, effort="fast")
+    export_model(request)
     return output

@@ -131,7 +131,7 @@ def test_the_same_request_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_calibration_is_used_again_when_model_and_images_are_the_same(tmp_path: Path) -> None:
-    request = ExportRequest(None, tmp_path, calibration_samples=16, evaluation_samples=20, threads=1, mixed=False)
+    request = ExportRequest(None, tmp_path, calibration_samples=16, evaluation_samples=20, threads=1, effort="fast")
     first, second = export_model(request), export_model(request)
     assert first.int8 is not None
     assert second.int8 is not None

@@ -66,9 +66,9 @@ def test_fast_runs_every_layer_in_int8(export: Export, tmp_path: Path) -> None:
 
 
 def test_without_a_mix_every_layer_is_int8_and_still_nearer_than_fast(export: Export, tmp_path: Path) -> None:
-    report = export("0.25", mixed=False)
+    report = export("0.25", mixed=False, evaluation_samples=100)
     assert report.drift is not None
-    assert report.drift.agreement.value >= 86
+    assert report.drift.kl.value < 0.03, "fast ends near 0.06"
     assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
 
 

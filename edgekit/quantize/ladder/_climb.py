@@ -20,7 +20,7 @@ from edgekit.quantize._static import quantize_static
 from edgekit.quantize.ladder import _precision as precision
 from edgekit.quantize.ladder._equalize import EQUALIZED_KEY, equalize
 from edgekit.quantize.ladder._measure import Distance, answers, distance, frame_times, observe
-from edgekit.quantize.ladder._network import CHUNK, Network
+from edgekit.quantize.ladder._network import Network
 from edgekit.quantize.ladder._reconstruct import Reconstruct, correct_bias
 from edgekit.quantize.ladder._walk import Walk
 from edgekit.quantize.passes import canonicalise
@@ -99,11 +99,19 @@ def climb(
     """
     start = next(iter(ranges.values()))
     state = _State(model, plan(model, start, flavour), start, {})
-    if effort == "fast" or len(images) < FEWEST_IMAGES:
+    if effort == "fast" or len(images) < max(FEWEST_IMAGES, HELD_OUT_SHARE * _fixed_batch(model)):
         notes = () if effort == "fast" else (Note("ladder", _too_few(len(images))),)
         return Climbed(model, state.plan, (), notes)
     with torch.inference_mode():
         return _Climb(state, ranges, images, flavour, effort, max_drop, mixed, seed, progress).run()
+
+
+def _fixed_batch(model: onnx.ModelProto) -> int:
+    """Return how many images the model takes at once, 1 when it takes any number."""
+    constants = {initializer.name for initializer in model.graph.initializer}
+    image_input = next(value for value in model.graph.input if value.name not in constants)
+    dimensions = image_input.type.tensor_type.shape.dim
+    return max(int(dimensions[0].dim_value) if dimensions else 0, 1)
 
 
 def _too_few(count: int) -> str:
@@ -126,10 +134,11 @@ class _Climb:
         tensor = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         self.flavour = flavour
         network = self._network(state)
-        chunk = 1 if network.chunk == CHUNK else network.chunk
-        held_out = torch.arange(len(tensor)) // chunk % HELD_OUT_SHARE == HELD_OUT_SHARE - 1
-        self.fit, self.check = (part[: len(part) // chunk * chunk] for part in (tensor[~held_out], tensor[held_out]))
-        self.frame = images[:chunk]
+        self.chunk = _fixed_batch(state.model)
+        tensor = tensor[: len(tensor) // self.chunk * self.chunk]
+        held_out = torch.arange(len(tensor)) // self.chunk % HELD_OUT_SHARE == HELD_OUT_SHARE - 1
+        self.fit, self.check = tensor[~held_out], tensor[held_out]
+        self.frame = images[: self.chunk]
         self.compared_model: onnx.ModelProto | None = None
         self.compared = torch.zeros(0)
         self.state, self.ranges = state, ranges
@@ -194,7 +203,8 @@ class _Climb:
     def _fit_distance(self, state: _State) -> float:
         """Compare on a part of the images that are not held out: those are for the judge alone."""
         network = self._network(state)
-        part = self.fit[: max(COMPARED_IMAGES // network.chunk, 1) * network.chunk]
+        part = self.fit[:: max(1, len(self.fit) // max(COMPARED_IMAGES, self.chunk))]
+        part = part[: len(part) // self.chunk * self.chunk]
         if state.model is not self.compared_model:
             # What float answers depends on the model alone, and several plans of one model are compared in a row.
             self.compared_model, self.compared = state.model, answers(network, part)
