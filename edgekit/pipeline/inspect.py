@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 BASELINE_NAME = "model.fp32.onnx"
 IMAGES = 16
-# Targets of an export that lint looks at as at another one; `cpu` is this machine, as it is there.
+# Targets of an export that have the rules of another one.
 LINT_TARGETS = {"tensorrt8": "tensorrt", "openvino": "cpu"}
 
 

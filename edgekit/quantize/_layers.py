@@ -252,14 +252,14 @@ def _clip_limits(node: ir.Node) -> Range | None:
         return None
     if node.op_type == "Relu":
         return Range(0.0, math.inf)
-    low, high = (_limit(node, index) for index in (1, 2))
+    low, high = (clip_limit(node, index) for index in (1, 2))
     if low is None or high is None or not low <= 0 <= high or low == high:
         return None
     return Range(low, high)
 
 
-def _limit(node: ir.Node, index: int) -> float | None:
-    """A limit of Clip: infinite when absent, None when it is computed."""
+def clip_limit(node: ir.Node, index: int) -> float | None:
+    """Return the lower (1) or upper (2) limit of a Clip: infinite when absent, None when it is computed."""
     value = node.inputs[index] if len(node.inputs) > index else None
     if value is None:
         return -math.inf if index == 1 else math.inf

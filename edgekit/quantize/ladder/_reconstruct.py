@@ -10,7 +10,7 @@ import onnx_ir as ir
 import torch
 
 from edgekit.quantize._graph import given, integer, integers, name_of, node_name, only_reader
-from edgekit.quantize._layers import bias_of, is_depthwise, weight_axis, weight_of
+from edgekit.quantize._layers import bias_of, clip_limit, is_depthwise, weight_axis, weight_of
 from edgekit.quantize._parameters import from_rows, rows_of, within_pairs
 from edgekit.quantize._plan import Plan, layer_parameters
 from edgekit.quantize.ladder._network import compute, dequantized_weight, padding_of
@@ -179,15 +179,9 @@ def limits_behind(node: ir.Node) -> Range:
     if reader.op_type == "Relu":
         return Range(0.0, math.inf)
     if reader.op_type == "Clip":
-        low, high = (_limit(reader, index) for index in (1, 2))
+        low, high = (clip_limit(reader, index) for index in (1, 2))
         return Range(-math.inf if low is None else low, math.inf if high is None else high)
     return Range(-3.0, math.inf) if reader.op_type == "HardSwish" else Range(-math.inf, math.inf)
-
-
-def _limit(node: ir.Node, index: int) -> float | None:
-    value = node.inputs[index] if len(node.inputs) > index else None
-    tensor = None if value is None else ir.convenience.get_const_tensor(value)
-    return None if tensor is None else float(tensor.numpy().reshape(()))
 
 
 def _importance(target: torch.Tensor, limits: Range) -> torch.Tensor:
