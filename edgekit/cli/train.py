@@ -32,7 +32,9 @@ def command(
     evaluate_every: Annotated[int, typer.Option(min=1, help="Epochs from one evaluation to the next.")] = 1,
     recipe: Annotated[
         str | None,
-        typer.Option(help="sgd, rmsprop_v1, rmsprop_v3, cifar10 or finetune. Default: finetune with MODEL, else sgd."),
+        typer.Option(
+            help="sgd, rmsprop_v1, rmsprop_v3, cifar10, finetune or finetune_cifar10. Default: finetune with MODEL."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs; the schedule is stretched to fit.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step.")] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -12,14 +13,16 @@ import torch
 from torch import nn
 
 import edgekit
-from edgekit.data import ImageSet, open_images, require_labels
+from edgekit.data import ImageSet, batches, open_images, require_labels
 from edgekit.errors import DataError
 from edgekit.files import check_folder, write_bytes
 from edgekit.models import NO_OVERRIDES, LoadedModel, Overrides, build, complete_preprocessing, load, to_metadata
 from edgekit.spec import ModelSpec, Note, Preprocessing
-from edgekit.training import EpochResult, Recipe, Step, initialise, train
+from edgekit.training import EpochResult, Recipe, Step, initialise, train, unfold
 
 CHECKPOINT_FILE = "model.safetensors"
+# Enough to know the mean and variance of a channel; each image gives hundreds of positions.
+UNFOLDING_IMAGES, UNFOLDING_BATCH = 256, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +104,7 @@ def train_model(
     checkpoint = request.output / CHECKPOINT_FILE
 
     def write(result: EpochResult, trained: nn.Module) -> None:
-        provenance = _provenance(request, start.images, result)
+        provenance = _provenance(request, start, result)
         metadata = to_metadata(start.spec, start.preprocessing, start.class_names, provenance)
         _write_checkpoint(checkpoint, trained, metadata)
         on_epoch(result)
@@ -125,7 +128,7 @@ def _starting_point(request: TrainRequest) -> _Start:
         preprocessing = complete_preprocessing({}, request.overrides, spec)
         module = _random_weights(spec, request)
         return _Start(images, class_names, module, spec, preprocessing, f"random, seed {request.seed}")
-    loaded = load(request.model, request.overrides)
+    loaded = _normalised(load(request.model, request.overrides), images)
     if len(class_names) == loaded.spec.num_classes:
         if loaded.class_names is None:
             note = Note(
@@ -138,6 +141,21 @@ def _starting_point(request: TrainRequest) -> _Start:
         if ordered is not None:
             return _as_loaded(loaded, ordered, loaded.class_names)
     return _with_new_last_layer(loaded, images, class_names, request)
+
+
+def _normalised(loaded: LoadedModel, images: ImageSet) -> LoadedModel:
+    """Bring batch normalisation that the checkpoint had folded away back to life, measured on training images."""
+    chosen = images.spread(UNFOLDING_IMAGES)
+    with contextlib.closing(batches(chosen, loaded.preprocessing, UNFOLDING_BATCH)) as stream:
+        count = unfold(loaded.module, (torch.from_numpy(batch.images) for batch in stream))
+    if not count:
+        return loaded
+    note = Note(
+        "train",
+        f"{count} batch normalisations of the checkpoint had been folded into its convolutions: their statistics were "
+        f"measured on {len(chosen)} of the training images, without changing what the model computes",
+    )
+    return dataclasses.replace(loaded, notes=(*loaded.notes, note))
 
 
 def _numbers(images: ImageSet) -> tuple[str, ...]:
@@ -185,13 +203,14 @@ def _random_weights(spec: ModelSpec, request: TrainRequest) -> nn.Module:
     return module
 
 
-def _provenance(request: TrainRequest, images: ImageSet, result: EpochResult) -> dict[str, str]:
+def _provenance(request: TrainRequest, start: _Start, result: EpochResult) -> dict[str, str]:
     facts = {
         "edgekit": edgekit.__version__,
         "recipe": json.dumps(dataclasses.asdict(request.recipe)),
         "seed": str(request.seed),
         "epochs_done": str(result.epoch),
-        "training_images": str(len(images)),
+        "training_images": str(len(start.images)),
+        "initial_weights": start.weights,
     }
     if result.top1 is not None:
         facts["top1"] = f"{result.top1:.2f}"

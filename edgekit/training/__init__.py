@@ -3,6 +3,18 @@
 from edgekit.training._loop import STATE_FILE, Step, Trained, train
 from edgekit.training._optimization import initialise
 from edgekit.training._state import EpochResult
+from edgekit.training._unfold import unfold
 from edgekit.training.recipes import RECIPES, Recipe, recipe
 
-__all__ = ["RECIPES", "STATE_FILE", "EpochResult", "Recipe", "Step", "Trained", "initialise", "recipe", "train"]
+__all__ = [
+    "RECIPES",
+    "STATE_FILE",
+    "EpochResult",
+    "Recipe",
+    "Step",
+    "Trained",
+    "initialise",
+    "recipe",
+    "train",
+    "unfold",
+]

@@ -33,7 +33,7 @@ recipes = st.builds(
 
 
 def test_the_recipes_are_those_people_use_for_mobilenets() -> None:
-    assert tuple(RECIPES) == ("sgd", "rmsprop_v1", "rmsprop_v3", "cifar10", "finetune")
+    assert tuple(RECIPES) == ("sgd", "rmsprop_v1", "rmsprop_v3", "cifar10", "finetune_cifar10", "finetune")
     common = Recipe(
         "sgd", "sgd", 0.01, 200, Augmentation(resized_crop=0.08, flip=True, colour_jitter=0.2), batch_size=128,
         momentum=0.9, weight_decay=4e-5, warmup_epochs=0, label_smoothing=0.0, clip_norm=2.0,
