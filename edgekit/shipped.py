@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgekit.errors import DataError
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped(folder: str) -> Path:

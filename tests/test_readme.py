@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.data.shipped import shipped
+from edgekit.shipped import shipped
 
 SETUP = re.compile(r"^python3 -m venv .*$", re.MULTILINE)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)

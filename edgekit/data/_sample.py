@@ -11,9 +11,9 @@ from typing import Any
 
 from edgekit.data._image_set import ImageSet
 from edgekit.data._open import open_images
-from edgekit.data.shipped import shipped
 from edgekit.errors import DataError, EdgekitError
 from edgekit.files import sha256_of
+from edgekit.shipped import shipped
 from edgekit.spec import Preprocessing
 
 

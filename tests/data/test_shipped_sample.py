@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.data import open_images, sample
-from edgekit.data.shipped import shipped
 from edgekit.errors import DataError
+from edgekit.shipped import shipped
 
 MEGABYTE = 1_000_000
 
@@ -25,7 +25,7 @@ def test_an_installed_package_finds_its_own_copy_and_no_neighbour(
 ) -> None:
     package = tmp_path / "site-packages" / "edgekit"
     package.mkdir(parents=True)
-    monkeypatch.setattr("edgekit.data.shipped._PACKAGE", package)
+    monkeypatch.setattr("edgekit.shipped._PACKAGE", package)
     (package.parent / "calibration").mkdir()  # of another package
     with pytest.raises(DataError) as caught:
         shipped("calibration")
