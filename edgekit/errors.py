@@ -52,6 +52,9 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK506": "the calibration file is damaged",
         # EK6xx: comparison
         "EK601": "the two models cannot be compared",
+        # EK7xx: targets and engines
+        "EK701": "the target card is wrong",
+        "EK702": "TensorRT cannot read the model on that target",
         # EK9xx: edgekit itself
         "EK999": "edgekit has a defect",
     }
@@ -119,3 +122,7 @@ class QuantizationError(EdgekitError):
 
 class ComparisonError(EdgekitError):
     """Two models that cannot be compared (EK6xx)."""
+
+
+class TargetError(EdgekitError):
+    """A target that cannot be used, or a model that it cannot run (EK7xx)."""

@@ -17,10 +17,10 @@ PACKAGE = Path(edgekit.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("pipeline",),
-    ("training", "export", "calibrate", "quantize", "validate", "report"),
-    ("models", "data"),
+    ("training", "export", "calibrate", "quantize", "engine", "validate", "report"),
+    ("models", "data", "targets"),
     ("results",),
-    ("spec", "files"),
+    ("spec", "files", "shipped"),
     ("errors",),
 )
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}

@@ -22,6 +22,7 @@ FAMILIES = {
     errors.ExportError: "4",
     errors.QuantizationError: "5",
     errors.ComparisonError: "6",
+    errors.TargetError: "7",
     EdgekitError: "9",
 }
 CLASSES = {family.__name__ for family in FAMILIES}

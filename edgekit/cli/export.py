@@ -11,6 +11,8 @@ import typer
 from edgekit.cli import _common as common
 from edgekit.spec import CalibrationMethod, Effort, Quantization
 
+CHECK_FAILED = 1
+
 
 def command(
     context: typer.Context,
@@ -18,8 +20,12 @@ def command(
     quantize: Annotated[str, typer.Option(help="none, dynamic (linear layers only), or static.")] = "static",
     target: Annotated[
         str,
-        typer.Option(help="Where it will run: cpu (this machine), cpu-avx2, openvino, tensorrt (10 on), tensorrt8."),
+        typer.Option(help="Where it will run: a name of edgekit targets, or a card of your own (.toml)."),
     ] = "cpu",
+    jetpack: Annotated[
+        str | None, typer.Option(help="JetPack of a Jetson target, TensorRT of x86-gpu. Default: its newest.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 when the target cannot do what was asked.")] = False,
     opset: Annotated[
         int | None, typer.Option(help="ONNX opset, 13 to 21. Default: 17, or an .onnx file's own.")
     ] = None,
@@ -90,7 +96,8 @@ def command(
     from edgekit.pipeline.job import OUTPUTS, ExportRequest
 
     request = ExportRequest(
-        model=model, output=output, quantize=quantization, overrides=overrides, target=target, opset=opset,
+        model=model, output=output, quantize=quantization, overrides=overrides, target=target, jetpack=jetpack,
+        opset=opset,
         calibration=calibration, calibration_samples=calibration_samples, calibration_method=method,
         effort=chosen_effort, max_drop=max_drop, mixed=mixed, seed=seed,
         evaluation=evaluation, evaluation_samples=evaluation_samples,
@@ -101,9 +108,11 @@ def command(
         report = export_model(request, progress=progress)
     if as_json:
         print(report.model_dump_json(by_alias=True, indent=2))
-        return
-    from edgekit.report import render
+    else:
+        from edgekit.report import render
 
-    render(report, common.output_console())
-    written = [name for name in OUTPUTS if (output / name).exists()]
-    common.output_console().print(f"wrote {', '.join(written)} in {output}/", soft_wrap=True)
+        render(report, common.output_console())
+        written = [name for name in OUTPUTS if (output / name).exists()]
+        common.output_console().print(f"wrote {', '.join(written)} in {output}/", soft_wrap=True)
+    if strict and report.plan is not None and report.plan.changes:
+        raise typer.Exit(CHECK_FAILED)

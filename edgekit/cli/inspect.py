@@ -35,7 +35,10 @@ def command(
         typer.Option(help="Images to compare layers on. Default: some of the sample that ships, where it fits."),
     ] = None,
     target: Annotated[
-        str, typer.Option(help="What the file is to run on: cpu, cpu-avx2 (without VNNI) or tensorrt.")
+        str,
+        typer.Option(
+            help="What the file is to run on: cpu, cpu-avx2 (without VNNI), tensorrt, or a name of edgekit targets."
+        ),
     ] = "cpu",
     fix: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Mend what can be mended and write the result here.")

@@ -24,7 +24,7 @@ from edgekit.pipeline.job import (
 from edgekit.pipeline.measuring import StartProgress, first_images, measure, silent
 from edgekit.pipeline.quantizing import quantize
 from edgekit.pipeline.sources import Source, open_source
-from edgekit.quantize import FLAVOURS
+from edgekit.pipeline.targeting import choose_target
 from edgekit.report import Report, write
 from edgekit.validate import runner, session
 
@@ -46,7 +46,9 @@ def export_model(request: ExportRequest, *, progress: StartProgress = silent) ->
 
 
 def _export(request: ExportRequest, progress: StartProgress) -> Report:
-    source = open_source(request.model, request.overrides, request.opset)
+    target = choose_target(request.target, request.quantize, request.opset, request.jetpack)
+    source = open_source(request.model, request.overrides, target.opset)
+    plan = target.plan(source.model)
     images = choose_images(
         source,
         calibrates=request.quantize == "static",
@@ -57,7 +59,7 @@ def _export(request: ExportRequest, progress: StartProgress) -> Report:
     )
     verification = _verify(source, images)
     with _staged(request.output) as folder:
-        quantized = quantize(request, source, images, folder, progress)
+        quantized = quantize(request, plan.flavour if plan else target.name, source, images, folder, progress)
         write_bytes(folder / FP32_FILE, source.model.SerializeToString(deterministic=True))
         if quantized is not None:
             write_bytes(folder / INT8_FILE, quantized.model.SerializeToString(deterministic=True))
@@ -65,20 +67,13 @@ def _export(request: ExportRequest, progress: StartProgress) -> Report:
         fp32 = runner(session(folder / FP32_FILE, threads=request.threads))
         int8 = runner(session(folder / INT8_FILE, threads=request.threads)) if quantized else None
         measured = measure(fp32, int8, images.evaluation, source.preprocessing, progress)
-        report = reporting.build(request, source, images, quantized, verification, measured, folder)
+        report = reporting.build(request, source, plan, images, quantized, verification, measured, folder)
         write(report, folder / REPORT_FILE)
     return report
 
 
 def _check(request: ExportRequest) -> None:
     """Refuse what can be refused before any work."""
-    if request.target not in FLAVOURS:
-        raise UsageError(
-            "EK002",
-            f"there is no target {request.target!r}",
-            where="--target",
-            hint=f"take one of {', '.join(FLAVOURS)}",
-        )
     if request.quantize == "qat":
         raise UsageError(
             "EK005",

@@ -25,6 +25,8 @@ from edgekit.quantize import (
 )
 from edgekit.quantize.lint import Finding, lint, mend
 from edgekit.spec import Note, Precision
+from edgekit.targets import load_card
+from edgekit.targets import names as card_names
 from edgekit.validate import session, tensor_sqnr
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ def inspect_model(
         path: The file, of any tool.
         baseline: The FP32 model it was made from; None takes `model.fp32.onnx` beside it, where that is.
         images: Images to compare on; None takes some of the sample that ships, where its classes fit.
-        target: What the file is to run on, one of `edgekit.quantize.lint.TARGETS`.
+        target: What the file is to run on: a name of `edgekit targets`, or one of `edgekit.quantize.lint.TARGETS`.
         fix: Where to write the file with its faults mended; None writes nothing.
         overrides: Preprocessing, where the files do not say.
         progress: Shows how far it is.
@@ -134,7 +136,7 @@ def inspect_model(
     """
     model = load_onnx(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    target = LINT_TARGETS.get(target, target)
+    target = _lint_target(target)
     findings = lint(model, target)
     runtime = runtime_operators(path)
     runs = layers_as_run(model, runtime)
@@ -173,6 +175,13 @@ class _Drift:
     sqnr: dict[str, float]
     baseline: str | None
     images: str | None
+
+
+def _lint_target(name: str) -> str:
+    """Return the target of lint that a card or a Q/DQ flavour belongs to; lint itself refuses other names."""
+    if name in card_names() and load_card(name).is_gpu:
+        return "tensorrt"
+    return LINT_TARGETS.get(name, name)
 
 
 def _is_equalized(model: onnx.ModelProto) -> bool:

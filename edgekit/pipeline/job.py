@@ -27,7 +27,8 @@ class ExportRequest:
         output: Folder for the files.
         quantize: `none`, `dynamic` or `static`.
         overrides: What the user says about the model.
-        target: Target that the model will run on.
+        target: Target that the model will run on: the name or path of a card, or a Q/DQ flavour.
+        jetpack: Version of JetPack it has; None takes the newest of the card.
         opset: Opset to write; None takes 17, or an `.onnx` file's own.
         calibration: Images that set the ranges; labels are not needed.
         calibration_samples: How many of them, evenly spread.
@@ -48,6 +49,7 @@ class ExportRequest:
     quantize: Quantization = "static"
     overrides: Overrides = NO_OVERRIDES
     target: str = "cpu"
+    jetpack: str | None = None
     opset: int | None = None
     calibration: Path | None = None
     calibration_samples: int = 128

@@ -43,12 +43,13 @@ _CANDIDATES: tuple[CalibrationMethod, ...] = ("percentile", "minmax", "mse")
 
 
 def quantize(
-    request: ExportRequest, source: Source, images: Images, folder: Path, progress: StartProgress
+    request: ExportRequest, form: str, source: Source, images: Images, folder: Path, progress: StartProgress
 ) -> Quantized | None:
     """Quantize as `request` asks; None when it asks for FP32.
 
     Args:
         request: What is asked for.
+        form: Name of the Q/DQ flavour; `cpu` takes what this processor needs.
         source: FP32 model.
         images: Where the calibration images are.
         folder: Gets the calibration statistics, and TensorRT's calibration cache where the target is one.
@@ -59,7 +60,7 @@ def quantize(
     """
     if request.quantize == "none":
         return None
-    flavour = flavour_for(request.target)
+    flavour = flavour_for(form)
     if request.quantize == "dynamic":
         model, notes, layers = quantize_dynamic(
             source.model, request.dynamic_operators, guard_pairs=flavour.guards_pairs
@@ -78,7 +79,7 @@ def quantize(
     )  # fmt: skip
     model, notes = quantize_static(climbed.model, climbed.plan)
     return Quantized(
-        model, climbed.plan.layers, (*_about(request, flavour, reused), *climbed.notes, *notes), flavour.name,
+        model, climbed.plan.layers, (*_about(form, flavour, reused), *climbed.notes, *notes), flavour.name,
         climbed.rungs, broken,
     )  # fmt: skip
 
@@ -126,11 +127,11 @@ def _candidates(
     return {name: ranges(summaries, name, symmetric=flavour.symmetric) for name in methods}
 
 
-def _about(request: ExportRequest, flavour: Flavour, reused: bool) -> tuple[Note, ...]:
+def _about(form: str, flavour: Flavour, reused: bool) -> tuple[Note, ...]:
     notes = []
     if reused:
         notes.append(Note("calibrate", "the statistics of the last run were used again: same model, same images"))
-    if request.target == "cpu" and saturates_here():
+    if form == "cpu" and saturates_here():
         what = "this processor has no VNNI and would saturate: neighbouring weights were kept small enough (cpu-avx2)"
         notes.append(Note("target", what))
     if flavour.symmetric:

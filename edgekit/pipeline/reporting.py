@@ -12,6 +12,7 @@ from edgekit.pipeline.images import Images
 from edgekit.pipeline.job import FP32_FILE, INT8_FILE, ExportRequest, Quantized
 from edgekit.pipeline.measuring import Measured
 from edgekit.pipeline.sources import Source
+from edgekit.pipeline.targeting import notes_of
 from edgekit.report import (
     SCHEMA,
     DataSection,
@@ -21,6 +22,7 @@ from edgekit.report import (
     ModelFile,
     ModelSection,
     NoteLine,
+    PlanSection,
     QuantizationSection,
     Report,
     Specification,
@@ -29,11 +31,13 @@ from edgekit.report import (
 from edgekit.report import Verification as VerificationSection
 from edgekit.results import Accuracy, ModelLatency
 from edgekit.spec import Note
+from edgekit.targets import BuildPlan
 
 
 def build(
     request: ExportRequest,
     source: Source,
+    plan: BuildPlan | None,
     images: Images,
     quantized: Quantized | None,
     verification: Verification | None,
@@ -41,7 +45,13 @@ def build(
     folder: Path,
 ) -> Report:
     """Return the report of an export whose model files lie in `folder`."""
-    notes = (*source.notes, *images.notes, *(quantized.notes if quantized else ()), *_warnings(measured))
+    notes = (
+        *notes_of(plan),
+        *source.notes,
+        *images.notes,
+        *(quantized.notes if quantized else ()),
+        *_warnings(measured),
+    )
     unread = quantized.broken if quantized else ()
     calibrated = [name for name in images.calibration.identifiers if name not in unread] if images.calibration else []
     return Report(
@@ -50,6 +60,7 @@ def build(
         command=request.command,
         model=_model(source),
         target=request.target,
+        plan=PlanSection.of(plan) if plan and plan.tensorrt else None,
         fp32=_file(folder / FP32_FILE, measured.baseline),
         int8=_file(folder / INT8_FILE, measured.candidate) if quantized else None,
         drift=DriftSection.of(measured.drift) if measured.drift else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgekit.report._environment import environment
 from edgekit.report._files import json_schema, read, write
+from edgekit.report._plan_section import PlannedChange, PlannedRewrite, PlanSection
 from edgekit.report._render import Side, render, render_comparison
 from edgekit.report._schema import (
     SCHEMA,
@@ -33,6 +34,9 @@ __all__ = [
     "ModelFile",
     "ModelSection",
     "NoteLine",
+    "PlanSection",
+    "PlannedChange",
+    "PlannedRewrite",
     "QuantizationSection",
     "Report",
     "Side",

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from edgekit.report._plan_section import PlanSection
+from edgekit.report._section import Count, Milliseconds, Percent, Positive, Section, Sha256
 from edgekit.results import Accuracy, Drift, Latency, ModelLatency, Percentiles
 from edgekit.spec import Interval, LayerDecision, ModelSpec, Precision, Rung
 
 SCHEMA: Final = "edgekit.report/1"
-
-Sha256: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Count: TypeAlias = Annotated[int, Field(ge=0)]
-Positive: TypeAlias = Annotated[int, Field(ge=1)]
-Percent: TypeAlias = Annotated[float, Field(ge=0, le=100)]
-Milliseconds: TypeAlias = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """A part of the report: every field is there, none is unknown, no number is NaN or infinite."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Estimate(Section):
@@ -335,6 +325,7 @@ class Report(Section):
     command: str = Field(description="The command line.")
     model: ModelSection = Field(description="The model that was exported, and how it was built.")
     target: str = Field(description="Name of the target, as `edgekit targets` lists it.")
+    plan: PlanSection | None = Field(description="How it gets onto the target; null where no TensorRT runs.")
     fp32: ModelFile = Field(description="The FP32 model.")
     int8: ModelFile | None = Field(description="The int8 model; null with --quantize none.")
     drift: DriftSection | None = Field(

@@ -12,6 +12,9 @@ from edgekit.report import (
     ModelFile,
     ModelSection,
     NoteLine,
+    PlannedChange,
+    PlannedRewrite,
+    PlanSection,
     QuantizationSection,
     Report,
     Specification,
@@ -58,7 +61,17 @@ def example() -> Report:
             num_classes=10,
             opset=17,
         ),
-        target="cpu",
+        target="jetson-orin-nano",
+        plan=PlanSection(
+            jetpack="6.1 to 6.2.1",
+            tensorrt="10.3",
+            precision="int8",
+            typing="weak",
+            workspace_mib=2048,
+            rewrites=(PlannedRewrite(name="fix_batch", why="an engine for one frame at a time needs no profile"),),
+            changes=(PlannedChange(code="EKT103", what="opset 21 was asked for: 20 is planned"),),
+            cautions=("the operators and the newest opset of TensorRT 10.3",),
+        ),
         fp32=ModelFile.of(
             "model.fp32.onnx", sha256="b" * 64, size_bytes=3_412_345, accuracy=Accuracy(91.2, 99.7, 1000)
         ),
