@@ -12,7 +12,7 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.cli import check_engine, doctor, export, inspect, models, profile, targets, train, validate
+from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, targets, train, validate
 from edgekit.errors import EdgekitError, UsageError
 
 BAD_INPUT = 2
@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "inspect": inspect.command,
     "targets": targets.command,
     "check-engine": check_engine.command,
+    "build": build.command,
     "doctor": doctor.command,
 }
 for _name, _command in COMMANDS.items():

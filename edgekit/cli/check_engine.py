@@ -21,7 +21,7 @@ def command(
     """Lower a model for a target and let NVIDIA's own parser and builder judge it, without a GPU."""
     from edgekit.pipeline.check_engine import check_engine
 
-    checked = check_engine(model or "", target, jetpack)
+    checked = check_engine(model, target, jetpack)
     verdict = checked.verdict
     if as_json:
         common.print_json(

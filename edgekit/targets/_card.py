@@ -135,7 +135,8 @@ class Stack(_Strict):
 class Card(_Strict):
     """A target: its hardware, and the software generations there are for it, the newest last."""
 
-    name: str
+    # It stands in file names and in a shell script on the device.
+    name: str = Field(pattern="^[a-z0-9][a-z0-9._-]*$")
     title: str
     kind: Literal["jetson", "gpu", "cpu"]
     facts: Facts

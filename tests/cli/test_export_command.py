@@ -224,10 +224,9 @@ def test_a_broken_image_among_many_is_skipped_and_counted(
 
 
 def test_another_target_is_ek002(tmp_path: Path) -> None:
-    line = refusal(edgekit("export", "--target", "jetson-nano", "--output", tmp_path / "out"))
-    assert (
-        line
-        == "EK002 --target: there is no target 'jetson-nano'; take one of cpu, cpu-avx2, openvino, tensorrt, tensorrt8"
+    line = refusal(edgekit("export", "--target", "jetson-mars", "--output", tmp_path / "out"))
+    assert line.startswith(
+        "EK002 --target: there is no target 'jetson-mars'; take one of cpu, cpu-avx2, jetson-agx-orin"
     )
 
 

@@ -173,7 +173,7 @@ def test_a_foreign_onnx_file_is_exported_with_what_the_user_says(
     path = archive(images, "images.zip")
     request = ExportRequest(
         foreign, tmp_path / "out", quantize=quantize, overrides=said,  # type: ignore[arg-type]
-        calibration=path, calibration_samples=20, evaluation=path, threads=1,
+        calibration=path, calibration_samples=20, evaluation=path, threads=1, mixed=False,
     )  # fmt: skip
     report = export_model(request)
     static = quantize == "static"
@@ -230,7 +230,7 @@ def test_a_class_order_of_its_own_gives_the_same_accuracy(tmp_path: Path, images
 def test_every_refusal_before_work_leaves_no_folder(tmp_path: Path) -> None:
     output = tmp_path / "out"
     requests = {
-        "EK002": ExportRequest(None, output, target="jetson-nano"),
+        "EK002": ExportRequest(None, output, target="jetson-mars"),
         "EK005": ExportRequest(None, output, quantize="qat"),
         "EK001": ExportRequest(None, output, evaluation_samples=0),
         "EK101": ExportRequest(tmp_path / "absent.onnx", output),

@@ -222,14 +222,34 @@ def test_dead_channels_stay_dead_and_finite() -> None:
 # --- the choice of precision ---
 
 
-def test_candidates_are_a_float_beginning_and_float_depthwise_layers() -> None:
-    found = precision.candidates(*canonical(mobilenet()), timed=True)
-    untimed = precision.candidates(*canonical(mobilenet()), timed=False)
-    names = [layer.node for layer in plan_of(mobilenet()).layers if layer.op_type in {"Conv", "Gemm"}]
-    assert [list(nodes) for nodes in untimed] == [names[:count] for count in (1, 2, 3, 4, 6)]
-    assert all(set(nodes) < set(names) for nodes in found)
-    assert len(found) > len(untimed)
-    assert [len(nodes) for nodes in found] == sorted(len(nodes) for nodes in found)
+def test_candidates_are_float_beginnings_fewest_layers_first() -> None:
+    graph, layers = canonical(mobilenet())
+    weighted = [node.name for node in graph if node.op_type in ("Conv", "Gemm")]
+    found = precision.candidates(graph, layers, timed=True)
+    untimed = precision.candidates(graph, layers, timed=False)
+    assert found
+    for nodes in (*found, *untimed):
+        assert list(nodes) == weighted[: len(nodes)]
+    assert [len(nodes) for nodes in found] == sorted({len(nodes) for nodes in found})
+    assert {len(nodes) for nodes in untimed} <= {len(nodes) for nodes in found}
+    assert len(found[-1]) < len(weighted)
+
+
+@pytest.mark.parametrize("count", range(1, 5))
+def test_no_float_convolution_stands_between_quantized_ones(count: int) -> None:
+    """onnxruntime would round its weights to int8 per tensor, unasked."""
+    model = mobilenet("relu6")
+    kept = precision.candidates(*canonical(model), timed=False)[min(count, 4) - 1]
+    ranges = observed(model, tensors_to_calibrate(model), images(8))
+    written, _ = quantize_static(model, plan(model, ranges, keep_float=kept))
+    made_by = {name: node for node in written.graph.node for name in node.output}
+    readers = [(node.op_type, name) for node in written.graph.node for name in node.input]
+    for node in written.graph.node:
+        if node.op_type != "Conv" or node.input[1] in made_by:
+            continue
+        source = made_by.get(node.input[0])
+        between = source is not None and source.op_type == "DequantizeLinear"
+        assert not (between and ("QuantizeLinear", node.output[0]) in readers), node.name
 
 
 def plan_of(model: onnx.ModelProto) -> Plan:

@@ -1,0 +1,69 @@
+"""From what a user names as MODEL to the ONNX file that a target's TensorRT builds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.engine import lower
+from edgekit.errors import UsageError
+from edgekit.export import load_onnx, with_opset
+from edgekit.models import NO_OVERRIDES
+from edgekit.pipeline.sources import Source, describe_onnx, is_onnx, open_source
+from edgekit.pipeline.targeting import choose_target, notes_of
+from edgekit.spec import Note
+from edgekit.targets import BuildPlan, facts_of
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclasses.dataclass(frozen=True)
+class Lowered:
+    """A model as it goes to a target.
+
+    Attributes:
+        model: The lowered model.
+        plan: How it gets onto the target.
+        source: What it came from.
+        notes: What was planned and rewritten.
+    """
+
+    model: onnx.ModelProto
+    plan: BuildPlan
+    source: Source
+    notes: tuple[Note, ...]
+
+
+def lower_for(model: str | None, target: str, jetpack: str | None = None) -> Lowered:
+    """Plan and lower a model for a TensorRT target.
+
+    Args:
+        model: Checkpoint, architecture name, `.onnx` file (FP32, or with the target's Q/DQ), or None for the model
+            that ships.
+        target: Name or path of a card.
+        jetpack: Version of JetPack; None takes the card's newest.
+
+    Raises:
+        EdgekitError: EK002 for a target without TensorRT, EK1xx and EK4xx for the model, EK702 when TensorRT reads no
+            such model.
+    """
+    chosen = choose_target(target, "none", None, jetpack)
+    if chosen.card is None or not chosen.card.is_gpu:
+        raise UsageError("EK002", f"{target} has no TensorRT", where="--target", hint="see edgekit targets")
+    notes: tuple[Note, ...] = ()
+    if model is not None and is_onnx(model) and facts_of(given := load_onnx(Path(model))).quantized:
+        # What is quantized for something else is refused here; the rest is brought to an opset that is read.
+        plan = chosen.plan(given)
+        assert plan is not None
+        assert plan.opset is not None
+        opset = next(entry.version for entry in given.opset_import if entry.domain in ("", "ai.onnx"))
+        fitting, notes = with_opset(given, plan.opset) if opset > plan.opset else (given, ())
+        source = describe_onnx(fitting, Path(model), NO_OVERRIDES)
+    else:
+        source = open_source(model, NO_OVERRIDES, chosen.opset)
+    plan = chosen.plan(source.model)
+    assert plan is not None
+    lowered, more = lower(source.model, plan)
+    return Lowered(lowered, plan, source, (*notes_of(plan), *source.notes, *notes, *more))
