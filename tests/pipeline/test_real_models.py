@@ -40,14 +40,15 @@ def top1(report: Report) -> tuple[float, float]:
 
 
 def test_mobilenet_v1_at_full_width(export: Export) -> None:
-    report = export("1.0", threads=2)
+    report = export("1.0", effort="fast", threads=2)
     fp32, int8 = top1(report)
     assert (report.fp32.n, report.quantization.excluded_from_evaluation) == (400, 100)
     assert fp32 >= 91
     assert int8 >= 90
     assert report.drift is not None
-    assert report.drift.agreement.value >= 98
-    assert report.drift.kl.value < 0.003
+    # The ladder is climbed on the quarter below; on full width it takes minutes, see benchmarks/peers.py.
+    assert report.drift.agreement.value >= 96
+    assert report.drift.kl.value < 0.03
 
 
 def test_mobilenet_v1_at_a_quarter_of_the_width(export: Export) -> None:
