@@ -59,8 +59,11 @@ def choose_target(
     wishes = Wishes(quantize, opset, jetpack)
     if name in FLAVOURS and name not in names():
         return Target(name, None, wishes)
-    card = load_card(name)
-    if jetpack is not None and not card.is_gpu:
+    return _of_card(name, load_card(name), wishes)
+
+
+def _of_card(name: str, card: Card, wishes: Wishes) -> Target:
+    if wishes.jetpack is not None and not card.is_gpu:
         raise UsageError("EK001", f"{name} has no JetPack", where="--jetpack", hint="leave the option out")
     return Target(name, card, wishes)
 
@@ -81,7 +84,7 @@ def plan_model(model: str, cards: Sequence[Card], quantize: Quantization, jetpac
     Raises:
         EdgekitError: EK1xx or EK4xx when MODEL cannot be used, EK001 when a card has no such JetPack.
     """
-    targets = [choose_target(card.name, quantize, None, jetpack) for card in cards]
+    targets = [_of_card(card.name, card, Wishes(quantize, None, jetpack)) for card in cards]
     by_opset: dict[int | None, ModelFacts] = {}
     plans: list[BuildPlan | str] = []
     for target, card in zip(targets, cards, strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 from command_line import QUICK, edgekit
 
+from edgekit.shipped import shipped
 from edgekit.targets import names
 
 
@@ -70,3 +71,11 @@ def test_an_unknown_target_or_jetpack_is_one_line() -> None:
     assert outcome.code == 2
     assert "EK001 --jetpack: jetson-nano has no '6.0' on its card; take one of: 4.6, 4.6.1 to 4.6.6" in outcome.err
     assert "EK001 --jetpack: cpu has no JetPack" in edgekit("export", "--jetpack", "6.0").err
+
+
+def test_a_card_of_the_users_own_is_planned_by_itself_not_by_its_name(tmp_path: Path) -> None:
+    card = tmp_path / "mine.toml"
+    original = (shipped("engines") / "jetson-nano.toml").read_text()
+    card.write_text(original.replace("int8 = { value = false", "int8 = { value = true"))
+    (plan,) = edgekit("targets", card, "--plan", "mobilenet_v1", "--json").facts
+    assert (plan["target"], plan["precision"]) == ("jetson-nano", "int8")
