@@ -10,6 +10,9 @@ from typing import Any, Literal, get_args
 
 from edgekit.errors import ModelError
 
+# The newest that every runtime in wide use reads.
+DEFAULT_OPSET = 17
+
 Padding = Literal["torch", "tf_same"]
 Activation = Literal["relu6", "relu"]
 Interpolation = Literal["bilinear", "bicubic"]

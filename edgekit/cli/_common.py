@@ -6,18 +6,21 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
 from edgekit.errors import UsageError
-from edgekit.spec import Activation, Padding
+from edgekit.spec import Activation, Note, Padding
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from edgekit.models import Overrides
+
+# Exit code of a command whose check did not pass.
+CHECK_FAILED = 1
 
 Word = TypeVar("Word", bound=str)
 
@@ -44,6 +47,8 @@ OutputStrideOption = Annotated[int | None, typer.Option(help="Input size over la
 ActivationOption = Annotated[str | None, typer.Option(help="MobileNetV1: relu6 or relu.")]
 ConvBiasOption = Annotated[bool | None, typer.Option(help="MobileNetV1: convolutions with biases of their own.")]
 MeanOption = Annotated[str | None, typer.Option(help="Mean of R,G,B in units of 0..1, e.g. 0.485,0.456,0.406.")]
+EngineTargetOption = Annotated[str, typer.Option("--target", help="A target with TensorRT, of edgekit targets.")]
+JetpackOption = Annotated[str | None, typer.Option(help="JetPack of the target. Default: the newest of its card.")]
 StdOption = Annotated[str | None, typer.Option(help="Standard deviation of R,G,B in units of 0..1.")]
 ResizeOption = Annotated[int | None, typer.Option(help="Length of the short side before the centre crop, in pixels.")]
 
@@ -60,6 +65,12 @@ def output_console() -> Console:
 def printable(text: str) -> str:
     """Return text with a question mark for each control character, which could command a terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def print_notes(console: Console, notes: Iterable[Note]) -> None:
+    """Print one line a note, after the name of the stage that says it."""
+    for note in notes:
+        console.print(printable(f"{note.source}: {note.text}"), soft_wrap=True)
 
 
 def print_json(facts: Any) -> None:

@@ -14,11 +14,11 @@ from edgekit.errors import UsageError
 
 def command(
     model: common.ModelArgument = None,
-    target: Annotated[str, typer.Option(help="A target with TensorRT, of edgekit targets.")] = "jetson-orin-nano",
+    target: common.EngineTargetOption = "jetson-orin-nano",
     bundle: Annotated[
         Path | None, typer.Option(help="Write a folder to carry to the device, which builds and times there.")
     ] = None,
-    jetpack: Annotated[str | None, typer.Option(help="JetPack of the target. Default: the newest of its card.")] = None,
+    jetpack: common.JetpackOption = None,
     images: Annotated[
         Path | None, typer.Option(help="Images to check the device on. Default: the sample that ships, where it fits.")
     ] = None,
@@ -41,8 +41,7 @@ def command(
         common.print_json({**facts, "notes": [dataclasses.asdict(note) for note in made.notes]})
         return
     console = common.output_console()
-    for note in made.notes:
-        console.print(common.printable(f"{note.source}: {note.text}"), soft_wrap=True)
+    common.print_notes(console, made.notes)
     console.print(
         f"wrote {len(made.files)} files to {made.folder}/: {made.plan.precision} for TensorRT {made.plan.tensorrt}, "
         f"opset {made.plan.opset}",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
 
 import typer
 
 from edgekit.cli import _common as common
 
-CHECK_FAILED = 1
-
 
 def command(
     model: common.ModelArgument = None,
-    target: Annotated[str, typer.Option(help="A target with TensorRT, of edgekit targets.")] = "jetson-orin-nano",
-    jetpack: Annotated[str | None, typer.Option(help="JetPack of the target. Default: the newest of its card.")] = None,
+    target: common.EngineTargetOption = "jetson-orin-nano",
+    jetpack: common.JetpackOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Lower a model for a target and let NVIDIA's own parser and builder judge it, without a GPU."""
@@ -35,8 +32,7 @@ def command(
         )
     else:
         console = common.output_console()
-        for note in checked.notes:
-            console.print(common.printable(f"{note.source}: {note.text}"), soft_wrap=True)
+        common.print_notes(console, checked.notes)
         for line in (*verdict.unsupported, *verdict.errors):
             console.print(common.printable(f"refused: {line}"), soft_wrap=True)
         reads = ", ".join(f"{count} read {dtype}" for dtype, count in checked.reads.items())
@@ -52,4 +48,4 @@ def command(
             soft_wrap=True,
         )
     if not verdict.accepted:
-        raise typer.Exit(CHECK_FAILED)
+        raise typer.Exit(common.CHECK_FAILED)

@@ -11,8 +11,6 @@ from edgekit.cli import _common as common
 if TYPE_CHECKING:
     from edgekit.pipeline.doctor import Diagnosis
 
-CHECK_FAILED = 1
-
 
 def command(as_json: common.JsonOption = False) -> None:
     """Tell what is installed, what this CPU can do, what is missing and how to get it."""
@@ -24,7 +22,7 @@ def command(as_json: common.JsonOption = False) -> None:
     else:
         _print(diagnosis)
     if not diagnosis.healthy:
-        raise typer.Exit(CHECK_FAILED)
+        raise typer.Exit(common.CHECK_FAILED)
 
 
 def _print(diagnosis: Diagnosis) -> None:

@@ -11,8 +11,6 @@ import typer
 from edgekit.cli import _common as common
 from edgekit.spec import CalibrationMethod, Effort, Quantization
 
-CHECK_FAILED = 1
-
 
 def command(
     context: typer.Context,
@@ -115,4 +113,4 @@ def command(
         written = [name for name in OUTPUTS if (output / name).exists()]
         common.output_console().print(f"wrote {', '.join(written)} in {output}/", soft_wrap=True)
     if strict and report.plan is not None and report.plan.changes:
-        raise typer.Exit(CHECK_FAILED)
+        raise typer.Exit(common.CHECK_FAILED)

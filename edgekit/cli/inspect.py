@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 LONGEST_VALUE = 200
 SHOWN_PLACES = 3
 WIDTH = 200
-CHECK_FAILED = 1
 
 
 def command(
@@ -63,7 +62,7 @@ def command(
         _print(inspection, common.output_console())
     found = inspection.findings if inspection.fixed is None else inspection.fixed.remaining
     if strict and any(finding.severity.value != "info" for finding in found):
-        raise typer.Exit(CHECK_FAILED)
+        raise typer.Exit(common.CHECK_FAILED)
 
 
 def _facts(inspection: Inspection) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from edgekit.cli import _common as common
 if TYPE_CHECKING:
     from edgekit.pipeline.validate import ValidateOutcome
 
-CHECK_FAILED = 1
-
 
 def command(
     baseline: Annotated[str, typer.Argument(help="Checkpoint or .onnx file to compare with.")],
@@ -48,7 +46,7 @@ def command(
     else:
         _print(request.baseline, request.candidate, outcome)
     if not outcome.verdict.passed:
-        raise typer.Exit(CHECK_FAILED)
+        raise typer.Exit(common.CHECK_FAILED)
 
 
 def _facts(outcome: ValidateOutcome) -> dict[str, Any]:

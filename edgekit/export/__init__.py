@@ -1,6 +1,7 @@
 """Export: from a torch module, or a user's ONNX file, to a clean ONNX graph of the opset asked for."""
 
 from edgekit.export._fold import fold_batch_norm
+from edgekit.export._graph import opset_of
 from edgekit.export._load import load_onnx
 from edgekit.export._opset import HIGHEST_OPSET, LOWEST_OPSET, with_opset
 from edgekit.export._prepare import prepare
@@ -15,6 +16,7 @@ __all__ = [
     "Verification",
     "fold_batch_norm",
     "load_onnx",
+    "opset_of",
     "prepare",
     "to_onnx",
     "verify",

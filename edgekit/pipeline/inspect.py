@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.data import ImageSet, batches, open_images
 from edgekit.errors import ComparisonError, EdgekitError
-from edgekit.export import load_onnx
+from edgekit.export import load_onnx, opset_of
 from edgekit.files import write_bytes
 from edgekit.models import NO_OVERRIDES, Overrides
 from edgekit.pipeline.images import sample_serves, shipped_evaluation
@@ -153,7 +153,7 @@ def inspect_model(
             notes = (Note("sqnr", f"layers were not compared with {reference}: {error.what}"),)
     return Inspection(
         path=str(path),
-        opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        opset=opset_of(model),
         metadata=metadata,
         layers=tuple(
             InspectedLayer(run.node, run.op_type, run.runs_as, run.precision, run.reason, drift.sqnr.get(run.node))

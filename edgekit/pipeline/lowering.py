@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.engine import lower
 from edgekit.errors import UsageError
-from edgekit.export import load_onnx, with_opset
+from edgekit.export import load_onnx, opset_of, with_opset
 from edgekit.models import NO_OVERRIDES
 from edgekit.pipeline.sources import Source, describe_onnx, is_onnx, open_source
 from edgekit.pipeline.targeting import choose_target, notes_of
@@ -58,8 +58,7 @@ def lower_for(model: str | None, target: str, jetpack: str | None = None) -> Low
         plan = chosen.plan(given)
         assert plan is not None
         assert plan.opset is not None
-        opset = next(entry.version for entry in given.opset_import if entry.domain in ("", "ai.onnx"))
-        fitting, notes = with_opset(given, plan.opset) if opset > plan.opset else (given, ())
+        fitting, notes = with_opset(given, plan.opset) if opset_of(given) > plan.opset else (given, ())
         source = describe_onnx(fitting, Path(model), NO_OVERRIDES)
     else:
         source = open_source(model, NO_OVERRIDES, chosen.opset)

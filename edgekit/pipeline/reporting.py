@@ -6,7 +6,7 @@ from pathlib import Path
 
 import edgekit
 from edgekit.data import ImageSet
-from edgekit.export import Verification
+from edgekit.export import Verification, opset_of
 from edgekit.files import sha256_of
 from edgekit.pipeline.images import Images
 from edgekit.pipeline.job import FP32_FILE, INT8_FILE, ExportRequest, Quantized
@@ -95,7 +95,6 @@ def _warnings(measured: Measured) -> tuple[Note, ...]:
 
 
 def _model(source: Source) -> ModelSection:
-    opset = next(entry.version for entry in source.model.opset_import if entry.domain in ("", "ai.onnx"))
     return ModelSection(
         source=source.name,
         sha256=source.sha256 or None,
@@ -103,7 +102,7 @@ def _model(source: Source) -> ModelSection:
         spec=Specification.of(source.spec) if source.spec else None,
         input_size=source.preprocessing.input_size,
         num_classes=source.num_classes,
-        opset=opset,
+        opset=opset_of(source.model),
     )
 
 

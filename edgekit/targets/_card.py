@@ -197,13 +197,13 @@ def release(version: str) -> Release:
     Raises:
         TargetError: EK701 when it is older than all, or its list is damaged.
     """
-    wanted = _numbers(version)
-    known = [entry for entry in _release_list().releases if _numbers(entry.version) <= wanted]
+    wanted = numbers(version)
+    known = [entry for entry in _release_list().releases if numbers(entry.version) <= wanted]
     if not known:
         raise TargetError(
             "EK701", f"TensorRT {version} is older than any that is known", where=RELEASES, hint="take 8.0 or newer"
         )
-    return max(known, key=lambda entry: _numbers(entry.version))
+    return max(known, key=lambda entry: numbers(entry.version))
 
 
 class _ReleaseList(_Strict):
@@ -223,7 +223,8 @@ def _release_list() -> _ReleaseList:
     return _validated(_ReleaseList, shipped(FOLDER) / RELEASES, "install edgekit again")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
+    """Return `8.2.1` as numbers that compare as versions do."""
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 

@@ -6,12 +6,11 @@ import dataclasses
 from typing import Literal
 
 from edgekit.errors import TargetError, UsageError
-from edgekit.spec import Quantization
-from edgekit.targets._card import Card, Stack
+from edgekit.spec import DEFAULT_OPSET, Quantization
+from edgekit.targets._card import Card, Stack, numbers
 from edgekit.targets._model_facts import INTEGER_OPERATORS, ModelFacts
 
 EnginePrecision = Literal["int8", "fp16", "fp32"]
-DEFAULT_OPSET = 17
 # The form of int8 that a file for another machine has, where the target itself has no INT8.
 CPU_FLAVOUR = "cpu"
 # TensorRT takes what its tactics ask for; on a Jetson the same memory also holds the desktop and the weights.
@@ -143,14 +142,10 @@ def choose_stack(card: Card, wanted: str | None) -> Stack:
 
 def _covers(span: str, wanted: str) -> bool:
     """Tell whether `6.1 to 6.2.1`, or one version, covers the wanted one; `6.1` wants any 6.1.x too."""
-    ends = [_numbers(end) for end in span.split(" to ")]
-    number = _numbers(wanted)
+    ends = [numbers(end) for end in span.split(" to ")]
+    number = numbers(wanted)
     low, high = ends[0], ends[-1]
     return bool(number) and low[: len(number)] <= number and number <= (*high, 999)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def _refuse(model: ModelFacts, card: Card, stack: Stack) -> None:

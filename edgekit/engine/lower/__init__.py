@@ -13,7 +13,7 @@ import onnx
 from edgekit.engine.lower import expand_hard_swish, fix_batch, narrow_int64, to_float16
 from edgekit.errors import TargetError
 from edgekit.spec import Note
-from edgekit.targets import BuildPlan
+from edgekit.targets import BuildPlan, facts_of
 
 PASSES: tuple[ModuleType, ...] = (fix_batch, expand_hard_swish, narrow_int64, to_float16)
 
@@ -28,7 +28,7 @@ def lower(model: onnx.ModelProto, plan: BuildPlan) -> tuple[onnx.ModelProto, tup
     Raises:
         TargetError: EK702 when the model is in another opset, or holds a constant that the target cannot.
     """
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset = facts_of(model).opset
     if plan.opset is not None and opset > plan.opset:
         raise TargetError(
             "EK702",

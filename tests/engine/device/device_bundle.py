@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,15 @@ def make_bundle(tmp_path: Path) -> Bundle:
     tensors = {"input": {"name": "input", "shape": [*SHAPE]}, "output": {"name": "output", "shape": [1, 10]}}
     made.set(**facts, **tensors, workspace_mib=1024, samples=["000"])
     return made
+
+
+def check_failure(bundle: Bundle, done: subprocess.CompletedProcess[str], code: str, *words: str) -> None:
+    """A program of the device failed with one line of that code and those words, and left nothing half-done."""
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(rf"{code} .+; .+", last), done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in last
+    assert not (bundle.folder / "result.json").exists()
+    assert bundle.temporary() == []

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from device_bundle import Bundle
+from device_bundle import Bundle, check_failure
 
 SHELLS = [name for name in ("dash", "busybox") if shutil.which(name)]
 NANO = "NVIDIA Jetson Nano Developer Kit"
@@ -45,16 +45,6 @@ def calls(bundle: Bundle) -> list[list[str]]:
     """The command lines of trtexec with the name of the working folder taken out."""
     text = Path(bundle.environment["FAKE_CALLS"]).read_text()
     return [json.loads(re.sub(r"\./\.edgekit\.\w+", "WORK", line)) for line in text.splitlines()]
-
-
-def check_failure(bundle: Bundle, done: subprocess.CompletedProcess[str], code: str, *words: str) -> None:
-    assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert re.fullmatch(rf"{code} .+; .+", last)
-    for word in words:
-        assert word in last
-    assert not (bundle.folder / "result.json").exists()
-    assert bundle.temporary() == []
 
 
 @pytest.mark.parametrize("version", DIALECTS)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from device_bundle import Bundle
+from device_bundle import Bundle, check_failure
 from PIL import Image
 
 HERE = Path(__file__).parent
@@ -46,17 +46,6 @@ def succeed(bundle: Bundle, *arguments: str, **variables: str) -> dict[str, Any]
     assert done.returncode == 0, done.stderr
     assert bundle.temporary() == []
     return bundle.result()
-
-
-def check_failure(bundle: Bundle, done: subprocess.CompletedProcess[str], code: str, *words: str) -> None:
-    assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert re.fullmatch(rf"{code} .+; .+", last), done.stderr
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in last
-    assert not (bundle.folder / "result.json").exists()
-    assert bundle.temporary() == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
