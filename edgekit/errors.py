@@ -12,7 +12,6 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK002": "the target is not known",
         "EK003": "an output cannot be written",
         "EK004": "a package is missing or too old",
-        "EK005": "the option is not in this version of edgekit yet",
         "EK006": "the machine has too little memory",
         # EK1xx: models and checkpoints
         "EK101": "the model file does not exist",
@@ -38,6 +37,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         # EK3xx: training
         "EK301": "the training run cannot be resumed",
         "EK302": "training diverged",
+        "EK303": "the teacher does not fit the model",
         # EK4xx: export
         "EK401": "the opset is outside what edgekit writes",
         "EK402": "a node prevents the opset that was asked for",
@@ -50,11 +50,43 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK504": "the model is quantized already",
         "EK505": "the model has nothing that can be quantized this way",
         "EK506": "the calibration file is damaged",
+        "EK507": "quantization-aware training diverged",
         # EK6xx: comparison
         "EK601": "the two models cannot be compared",
         # EK7xx: targets and engines
         "EK701": "the target card is wrong",
         "EK702": "TensorRT cannot read the model on that target",
+        "EK703": "CUDA finds no GPU that it can use",
+        "EK704": "no container can be run",
+        "EK705": "the container image is missing",
+        "EK706": "the disk where the engine is built is full",
+        "EK707": "trtexec, or TensorRT's Python with pycuda, is missing",
+        "EK708": "the build was killed or ran out of memory",
+        "EK709": "the engine was made by another version or device",
+        "EK710": "a sample does not fit the model's input",
+        "EK711": "a file of the bundle is missing or changed",
+        "EK712": "the build or the run of the engine failed",
+        "EK713": "the device cannot be reached",
+        "EK714": "the device lets nobody in",
+        "EK715": "the host key of the device is unknown or changed",
+        "EK716": "the connection to the device was lost",
+        "EK717": "the engine that came back is not whole",
+        "EK720": "the file is not an answer of a device",
+        "EK721": "there is no bundle that the answer belongs to",
+        "EK722": "the answer is to another bundle",
+        "EK723": "the outputs of the device do not fit the samples",
+        "EK724": "the device computed NaN or infinity",
+        "EK725": "two devices answered different samples",
+        "EK730": "what was emitted computes something else than the model",
+        "EK731": "the card does not state what an estimate needs",
+        "EK732": "the estimator file is wrong",
+        "EK733": "an answer of a device cannot be used to fit an estimator",
+        # EK8xx: pruning
+        "EK801": "the channels of the model cannot be followed",
+        "EK802": "the budget cannot be met",
+        "EK803": "a layer would be left without channels",
+        "EK804": "pruning or recovery needs images and there are none",
+        "EK805": "the target makes nothing of this kind of pruning",
         # EK9xx: edgekit itself
         "EK999": "edgekit has a defect",
     }
@@ -118,6 +150,10 @@ class ExportError(EdgekitError):
 
 class QuantizationError(EdgekitError):
     """A model that cannot be quantized as asked (EK5xx)."""
+
+
+class PruningError(EdgekitError):
+    """The model cannot be pruned as asked (EK8xx)."""
 
 
 class ComparisonError(EdgekitError):

@@ -36,6 +36,8 @@ class ModelSpec:
         output_stride: Input size over the size of the last feature map; later strides become 1. None keeps all strides.
         activation: MobileNetV1 only: the non-linearity after each convolution.
         conv_bias: MobileNetV1 only: convolutions have a bias of their own beside batch normalisation.
+        channels: Channels that pruning left in each layer that chooses them, in the order of the layers; None: as many
+            as architecture and width give.
     """
 
     architecture: str
@@ -48,6 +50,7 @@ class ModelSpec:
     output_stride: int | None = None
     activation: Activation = "relu6"
     conv_bias: bool = False
+    channels: tuple[int, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Time is measured by benchmarks, never by tests: this may be a busy machine.
+hypothesis.settings.register_profile("edgekit", deadline=None)
+hypothesis.settings.load_profile("edgekit")
+
+# Workers side by side: one thread each, or their threads wait for one another. Read when torch is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

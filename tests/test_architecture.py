@@ -17,7 +17,7 @@ PACKAGE = Path(edgekit.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("pipeline",),
-    ("training", "export", "calibrate", "quantize", "engine", "validate", "report"),
+    ("training", "pruning", "export", "calibrate", "quantize", "engine", "validate", "report"),
     ("models", "data", "targets"),
     ("results",),
     ("spec", "files", "shipped"),

@@ -23,6 +23,7 @@ FAMILIES = {
     errors.QuantizationError: "5",
     errors.ComparisonError: "6",
     errors.TargetError: "7",
+    errors.PruningError: "8",
     EdgekitError: "9",
 }
 CLASSES = {family.__name__ for family in FAMILIES}

@@ -60,7 +60,7 @@ def labels(lines: list[str]) -> set[str]:
 def test_there_are_exactly_two_set_up_commands(readme: str) -> None:
     main_job, tests = SETUP.findall(readme)
     assert main_job.endswith("edgekit export --quantize static")
-    assert tests.endswith("pytest")
+    assert tests.endswith("pytest -n auto")
 
 
 def test_every_command_shown_works_and_prints_what_is_shown(readme: str, newcomer: Path) -> None:

@@ -34,6 +34,15 @@ ModelArgument = Annotated[
         show_default=False,
     ),
 ]
+CheckpointArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help="A .safetensors or .pth/.pt state_dict; an architecture's name for random weights. Default: the CIFAR-10 "
+        "MobileNet that ships with edgekit.",
+        show_default=False,
+    ),
+]
 ArchOption = Annotated[
     str | None, typer.Option("--arch", help="Architecture of a checkpoint whose metadata does not say.")
 ]
@@ -130,6 +139,14 @@ def overrides(
         std=three_numbers(std, "--std"),
         **others,
     )
+
+
+def set_threads(count: int) -> None:
+    """Let torch take `count` threads; 0 leaves it all cores."""
+    if count:
+        import torch
+
+        torch.set_num_threads(count)
 
 
 @contextlib.contextmanager

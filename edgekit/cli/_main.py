@@ -12,7 +12,7 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, targets, train, validate
+from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, prune, targets, train, validate
 from edgekit.errors import EdgekitError, UsageError
 
 BAD_INPUT = 2
@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "models": models.command,
     "profile": profile.command,
     "train": train.command,
+    "prune": prune.command,
     "export": export.command,
     "validate": validate.command,
     "inspect": inspect.command,

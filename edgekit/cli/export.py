@@ -15,7 +15,9 @@ from edgekit.spec import CalibrationMethod, Effort, Quantization
 def command(
     context: typer.Context,
     model: common.ModelArgument = None,
-    quantize: Annotated[str, typer.Option(help="none, dynamic (linear layers only), or static.")] = "static",
+    quantize: Annotated[
+        str, typer.Option(help="none, dynamic (linear layers only), static, or qat (trains after static).")
+    ] = "static",
     target: Annotated[
         str,
         typer.Option(help="Where it will run: a name of edgekit targets, or a card of your own (.toml)."),
@@ -44,6 +46,21 @@ def command(
         bool, typer.Option(help="Leave layers in float where int8 is measured to be slower, or to cost too much.")
     ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what the ladder draws at random.")] = 0,
+    training: Annotated[
+        Path | None,
+        typer.Option("--train", help="qat: images to train on, labels are not needed. Default: calibration."),
+    ] = None,
+    qat_steps: Annotated[int, typer.Option(help="qat: batches of 32 to train on.")] = 300,
+    qat_learning_rate: Annotated[
+        float, typer.Option(help="qat: what a weight moves a step, in steps of its grid.")
+    ] = 0.02,
+    qat_label_weight: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="qat: share of the labels; the rest is learned from FP32.")
+    ] = 0.0,
+    learned_scales: Annotated[
+        bool, typer.Option("--learned-scales", help="qat: train the scales of activations too.")
+    ] = False,
+    weight_bits: Annotated[int, typer.Option(help="Bits of a weight; below 8 a stress test, stored as int8.")] = 8,
     evaluation: Annotated[
         Path | None,
         typer.Option("--eval", help="Labelled images to measure accuracy on. Calibration images are left out."),
@@ -92,12 +109,15 @@ def command(
     )
     from edgekit.pipeline.export import export_model
     from edgekit.pipeline.job import OUTPUTS, ExportRequest
+    from edgekit.quantize import Awareness
 
     request = ExportRequest(
         model=model, output=output, quantize=quantization, overrides=overrides, target=target, jetpack=jetpack,
         opset=opset,
         calibration=calibration, calibration_samples=calibration_samples, calibration_method=method,
         effort=chosen_effort, max_drop=max_drop, mixed=mixed, seed=seed,
+        training=training, weight_bits=weight_bits,
+        awareness=Awareness(qat_steps, qat_learning_rate, qat_label_weight, learned_scales),
         evaluation=evaluation, evaluation_samples=evaluation_samples,
         dynamic_operators=tuple(dynamic_operators.split(",")), threads=threads,
         command=shlex.join(["edgekit", *(context.obj or ())]),

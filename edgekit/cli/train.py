@@ -41,6 +41,9 @@ def command(
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="Highest learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0.0, help="L2 penalty on weights.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(min=0.0, max=0.999, help="Label smoothing.")] = None,
+    teacher: Annotated[Path | None, typer.Option(help="Checkpoint to learn from beside the labels.")] = None,
+    distill_weight: Annotated[float, typer.Option(help="Share of the loss that is distance from the teacher.")] = 0.7,
+    temperature: Annotated[float, typer.Option(help="Softens the logits of model and teacher.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, image order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 takes all cores.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from OUTPUT/training.pt to the same result.")] = False,
@@ -74,10 +77,7 @@ def command(
     given = {name: value for name, value in changes.items() if value is not None}
     chosen = named_recipe(recipe or ("finetune" if model else "sgd"))
     chosen = dataclasses.replace(chosen.lasting(epochs or chosen.epochs), **given)  # type: ignore[arg-type]
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
+    common.set_threads(threads)
     request = TrainRequest(
         images=data,
         recipe=chosen,
@@ -99,6 +99,9 @@ def command(
         ),
         evaluation=evaluation,
         evaluate_every=evaluate_every,
+        teacher=teacher,
+        distill_weight=distill_weight,
+        temperature=temperature,
         seed=seed,
         resume=resume,
     )  # fmt: skip

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekit.cli import _common as common
+from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgekit.pipeline.device_result import ResultRequest
     from edgekit.pipeline.validate import ValidateOutcome
 
 
 def command(
-    baseline: Annotated[str, typer.Argument(help="Checkpoint or .onnx file to compare with.")],
-    candidate: Annotated[str, typer.Argument(help="Checkpoint or .onnx file under test.")],
+    context: typer.Context,
+    baseline: Annotated[
+        str, typer.Argument(help="Checkpoint or .onnx file to compare with, or a device's result.json.")
+    ],
+    candidate: Annotated[
+        str, typer.Argument(help="Checkpoint or .onnx file under test, or a device's result.json or bundle.")
+    ],
     evaluation: Annotated[
         Path | None,
         typer.Option("--eval", help="Labelled images. Default: the CIFAR-10 sample that ships, where it fits."),
@@ -32,10 +40,33 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     resize: common.ResizeOption = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle that result.json answers. Default: the folder that it lies in.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for report.json, on a device's result.")] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Compare any two models: accuracy drift and time per frame."""
+    """Compare any two of model and device result: accuracy drift and time per frame."""
     overrides = common.overrides(mean=mean, std=std, resize=resize)
+    from edgekit.pipeline.device_result import ResultRequest, is_result
+
+    if is_result(candidate):
+        _refuse("--eval", evaluation, "a device answers the samples of its bundle alone")
+        _refuse("--eval-samples", evaluation_samples, "a device answers the samples of its bundle alone")
+        line = shlex.join(["edgekit", *(context.obj or ())])
+        _validate_result(
+            ResultRequest(baseline, candidate, bundle, overrides, max_drop, threads, output, line), as_json
+        )
+        return
+    _refuse("--bundle", bundle, "it belongs to the result.json of a device")
+    _refuse("--output", output, "the report is on the result.json of a device; --json prints what two models come to")
+    if is_result(baseline):
+        raise UsageError(
+            "EK001",
+            "a device's result is compared with a baseline, not a model with it",
+            where=baseline,
+            hint=f"turn them round: edgekit validate {candidate} {baseline}",
+        )
     from edgekit.pipeline.validate import ValidateRequest, validate_models
 
     request = ValidateRequest(baseline, candidate, overrides, evaluation, evaluation_samples, max_drop, threads)
@@ -46,6 +77,24 @@ def command(
     else:
         _print(request.baseline, request.candidate, outcome)
     if not outcome.verdict.passed:
+        raise typer.Exit(common.CHECK_FAILED)
+
+
+def _refuse(option: str, value: object, why: str) -> None:
+    if value is not None:
+        raise UsageError("EK001", f"the option does not apply: {why}", where=option, hint="leave it out")
+
+
+def _validate_result(request: ResultRequest, as_json: bool) -> None:
+    from edgekit.pipeline.device_result import validate_result
+    from edgekit.report import render_device
+
+    report = validate_result(request)
+    if as_json:
+        common.print_json(report.model_dump(mode="json", by_alias=True))
+    else:
+        render_device(report, common.output_console())
+    if not report.verdict.passed:
         raise typer.Exit(common.CHECK_FAILED)
 
 

@@ -6,10 +6,6 @@ import dataclasses
 import hashlib
 import json
 import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgekit.errors import UsageError
-from edgekit.files import refusing_write_errors
+from edgekit.engine._folder import replacing_folder
 from edgekit.spec import Preprocessing
 from edgekit.targets import BuildPlan
 
@@ -68,7 +63,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> tuple[str, ...]:
     files[MANIFEST] = _json(_manifest(bundle, files))
     files["bundle.env"] = _environment(bundle).encode()
     files[SUMS] = "".join(f"{_digest(files[name])}  {name}\n" for name in sorted(files)).encode()
-    with _replacing(folder) as staging:
+    with replacing_folder(folder, mark=MANIFEST, kind="a bundle", option="--bundle") as staging:
         for name, content in files.items():
             path = staging / name
             path.parent.mkdir(exist_ok=True)
@@ -141,24 +136,3 @@ def _json(content: Any) -> bytes:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a folder beside `folder` that takes its place at the end, or goes with an error."""
-    if folder.exists() and not (folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))):
-        raise UsageError(
-            "EK003",
-            "the folder holds something that is not a bundle",
-            where=str(folder),
-            hint="name a new folder with --bundle",
-        )
-    with refusing_write_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            staging = Path(temporary) / "bundle"
-            staging.mkdir()
-            yield staging
-            if folder.exists():
-                shutil.move(folder, Path(temporary) / "old")
-            staging.rename(folder)

@@ -4,6 +4,8 @@ from edgekit.models._activations import ActivationStatistics, activation_statist
 from edgekit.models._load import NO_OVERRIDES, LoadedModel, Overrides, complete_preprocessing, load, shipped_checkpoint
 from edgekit.models._metadata import to_metadata
 from edgekit.models._profile import LayerProfile, Profile, profile, separable_cost
+from edgekit.models._save import save_checkpoint
+from edgekit.models.blocks import MobileNet, channels_of, choosing_layers
 from edgekit.models.registry import FAMILIES, Family, build, check, names
 
 __all__ = [
@@ -13,15 +15,19 @@ __all__ = [
     "Family",
     "LayerProfile",
     "LoadedModel",
+    "MobileNet",
     "Overrides",
     "Profile",
     "activation_statistics",
     "build",
+    "channels_of",
     "check",
+    "choosing_layers",
     "complete_preprocessing",
     "load",
     "names",
     "profile",
+    "save_checkpoint",
     "separable_cost",
     "shipped_checkpoint",
     "to_metadata",

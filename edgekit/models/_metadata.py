@@ -66,6 +66,13 @@ def _positive_triple(text: str) -> tuple[float, float, float]:
     return values
 
 
+def _channels(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(map(_integer(1), text.split(",")))
+    except ValueError:
+        raise ValueError("integers above 0, e.g. 24,56,112") from None
+
+
 _SPEC: Mapping[str, Callable[[str], Any]] = MappingProxyType({
     "architecture": _architecture,
     "width": _positive,
@@ -77,6 +84,7 @@ _SPEC: Mapping[str, Callable[[str], Any]] = MappingProxyType({
     "output_stride": _integer(1),
     "activation": _one_of("relu6", "relu"),
     "conv_bias": _boolean,
+    "channels": _channels,
 })  # fmt: skip
 _PREPROCESSING: Mapping[str, Callable[[str], Any]] = MappingProxyType({
     "input_size": _SPEC["input_size"],

@@ -87,6 +87,60 @@ class StrideBudget:
         return stride
 
 
+class SqueezeExcitation(nn.Module):
+    """Scale each channel by what a small network with `squeezed` channels makes of all channels' means."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.activation = nn.ReLU()
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        scale: torch.Tensor = self.gate(self.expand(self.activation(self.reduce(self.pool(images)))))
+        return images * scale
+
+
+class ChannelError(ValueError):
+    """Channels that do not fit an architecture."""
+
+
+class ChannelChoice:
+    """Hands out the channels of each layer that chooses them: what pruning left, else what the architecture gives.
+
+    A depthwise layer and the second layer of a squeeze-and-excitation do not choose: they follow the layer before.
+
+    Args:
+        channels: Channels of each layer that chooses, in order; None takes the architecture's.
+    """
+
+    def __init__(self, channels: tuple[int, ...] | None) -> None:
+        self._channels = channels
+        self.taken: tuple[int, ...] = ()
+
+    def take(self, default: int) -> int:
+        """Return the channels of the next layer; raises ChannelError when there are too few."""
+        position = len(self.taken)
+        if self._channels is not None and position >= len(self._channels):
+            raise ChannelError(f"channels for {len(self._channels)} layers, the architecture has more")
+        self.taken += (default if self._channels is None else self._channels[position],)
+        return self.taken[-1]
+
+    def close(self) -> None:
+        """Raise ChannelError when there are more channels than layers."""
+        if self._channels is not None and len(self._channels) != len(self.taken):
+            raise ChannelError(f"channels for {len(self._channels)} layers, the architecture has {len(self.taken)}")
+
+    @staticmethod
+    def same(inputs: int, outputs: int) -> None:
+        """Raise ChannelError when a residual connection would add tensors of different channels."""
+        if inputs != outputs:
+            raise ChannelError(f"a residual connection adds {inputs} channels to {outputs}")
+
+
 class MobileNet(nn.Module):
     """Features, global average pool, classifier: the frame of every family.
 
@@ -103,3 +157,20 @@ class MobileNet(nn.Module):
         """Return the logits of a batch of images."""
         logits: torch.Tensor = self.classifier(self.pool(self.features(images)).flatten(1))
         return logits
+
+
+def choosing_layers(module: MobileNet) -> tuple[nn.Conv2d | nn.Linear, ...]:
+    """Return the layers that choose their channels, in the order in which `ChannelChoice` hands them out."""
+    followers = {layer.expand for layer in module.modules() if isinstance(layer, SqueezeExcitation)}
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    stem, last = layers[0], layers[-1]
+    # Apart from the stem, a kernel above 1x1 is that of a depthwise layer.
+    pointwise = [layer for layer in layers[1:-1] if isinstance(layer, nn.Linear) or layer.kernel_size == (1, 1)]
+    assert isinstance(last, nn.Linear)
+    return (stem, *(layer for layer in pointwise if layer not in followers))
+
+
+def channels_of(module: MobileNet) -> tuple[int, ...]:
+    """Return the channels that `ModelSpec.channels` holds for a module of these sizes."""
+    layers = choosing_layers(module)
+    return tuple(layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features for layer in layers)

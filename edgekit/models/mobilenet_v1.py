@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from edgekit.models.blocks import MobileNet, StrideBudget, Style
+from edgekit.models.blocks import ChannelChoice, MobileNet, StrideBudget, Style
 from edgekit.spec import ModelSpec
 
 STEM_CHANNELS = 32
@@ -21,15 +21,17 @@ def build(spec: ModelSpec) -> MobileNet:
     style = Style(spec.padding, BN_EPS if spec.bn_eps is None else spec.bn_eps, conv_bias=spec.conv_bias)
     activation = nn.ReLU if spec.activation == "relu" else nn.ReLU6
     strides = StrideBudget(spec.stem_stride, spec.output_stride)
+    choice = ChannelChoice(spec.channels)
 
-    channels = _scaled(STEM_CHANNELS, spec.width)
+    channels = choice.take(_scaled(STEM_CHANNELS, spec.width))
     blocks = [style.conv_block(3, channels, 3, spec.stem_stride, activation=activation)]
     for base, stride in BLOCKS:
-        outputs = _scaled(base, spec.width)
+        outputs = choice.take(_scaled(base, spec.width))
         depthwise = style.conv_block(channels, channels, 3, strides.take(stride), channels, activation)
         pointwise = style.conv_block(channels, outputs, activation=activation)
         blocks.append(nn.Sequential(*depthwise, *pointwise))
         channels = outputs
+    choice.close()
     return MobileNet(nn.Sequential(*blocks), nn.Linear(channels, spec.num_classes))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from edgekit.models.blocks import MobileNet, StrideBudget, Style, round_channels
+from edgekit.models.blocks import ChannelChoice, MobileNet, StrideBudget, Style, round_channels
 from edgekit.spec import ModelSpec
 
 STEM_CHANNELS = 32
@@ -18,12 +18,14 @@ BN_EPS = 1e-5
 
 
 class InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise 3x3, project 1x1 without activation, and add the input where `residual` says so."""
+    """Expand 1x1 unless `hidden` is None, depthwise 3x3, project 1x1 without activation; `residual` adds the input."""
 
-    def __init__(self, style: Style, inputs: int, outputs: int, stride: int, expansion: int, residual: bool) -> None:
+    def __init__(
+        self, style: Style, inputs: int, hidden: int | None, outputs: int, stride: int, residual: bool
+    ) -> None:
         super().__init__()
-        hidden = inputs * expansion
-        expand = [style.conv_block(inputs, hidden, activation=nn.ReLU6)] if expansion != 1 else []
+        expand = [] if hidden is None else [style.conv_block(inputs, hidden, activation=nn.ReLU6)]
+        hidden = hidden or inputs
         depthwise = style.conv_block(hidden, hidden, 3, stride, hidden, nn.ReLU6)
         self.conv = nn.Sequential(*expand, depthwise, *style.conv_block(hidden, outputs))
         self.residual = residual
@@ -38,16 +40,24 @@ def build(spec: ModelSpec) -> MobileNet:
     """Build MobileNetV2; the head never has fewer than 1280 channels, as in the paper."""
     style = Style(spec.padding, BN_EPS if spec.bn_eps is None else spec.bn_eps)
     strides = StrideBudget(spec.stem_stride, spec.output_stride)
+    choice = ChannelChoice(spec.channels)
 
-    channels = round_channels(STEM_CHANNELS * spec.width)
+    # What the architecture gives decides which blocks there are; what pruning left decides how wide they are.
+    given = round_channels(STEM_CHANNELS * spec.width)
+    channels = choice.take(given)
     blocks: list[nn.Module] = [style.conv_block(3, channels, 3, spec.stem_stride, activation=nn.ReLU6)]
     for expansion, base, repeats, first_stride in STAGES:
-        outputs = round_channels(base * spec.width)
+        given_outputs = round_channels(base * spec.width)
         for stride in (first_stride, *[1] * (repeats - 1)):
             # By the table's stride: one that `output_stride` turned into 1 still begins a stage, without a residual.
-            residual = stride == 1 and channels == outputs
-            blocks.append(InvertedResidual(style, channels, outputs, strides.take(stride), expansion, residual))
-            channels = outputs
-    head = round_channels(HEAD_CHANNELS * max(1.0, spec.width))
+            residual = stride == 1 and given == given_outputs
+            hidden = choice.take(given * expansion) if expansion != 1 else None
+            outputs = choice.take(given_outputs)
+            if residual:
+                choice.same(channels, outputs)
+            blocks.append(InvertedResidual(style, channels, hidden, outputs, strides.take(stride), residual))
+            given, channels = given_outputs, outputs
+    head = choice.take(round_channels(HEAD_CHANNELS * max(1.0, spec.width)))
     blocks.append(style.conv_block(channels, head, activation=nn.ReLU6))
+    choice.close()
     return MobileNet(nn.Sequential(*blocks), nn.Sequential(nn.Dropout(0.2), nn.Linear(head, spec.num_classes)))

@@ -7,7 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from edgekit.models.blocks import MobileNet, StrideBudget, Style, round_channels
+from edgekit.models.blocks import ChannelChoice, MobileNet, SqueezeExcitation, StrideBudget, Style, round_channels
 from edgekit.spec import ModelSpec
 
 STEM_CHANNELS = 16
@@ -59,40 +59,32 @@ SMALL = (
 )
 
 
-class SqueezeExcitation(nn.Module):
-    """Scale each channel by what a small network makes of all channels' means (a quarter, rounded to 8)."""
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Channels of one bottleneck; `hidden` is None without an expansion, `squeezed` without squeeze-and-excitation."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        squeezed = round_channels(channels / 4)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.reduce = nn.Conv2d(channels, squeezed, 1)
-        self.activation = nn.ReLU()
-        self.expand = nn.Conv2d(squeezed, channels, 1)
-        self.gate = nn.Hardsigmoid()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map (N, C, H, W) to the same shape."""
-        scale: torch.Tensor = self.gate(self.expand(self.activation(self.reduce(self.pool(images)))))
-        return images * scale
+    inputs: int
+    hidden: int | None
+    squeezed: int | None
+    outputs: int
 
 
 class Bottleneck(nn.Module):
     """Expand, depthwise, squeeze-and-excitation where the table says so, project; residual as in MobileNetV2."""
 
-    def __init__(self, style: Style, inputs: int, row: Row, stride: int) -> None:
+    def __init__(self, style: Style, sizes: Sizes, row: Row, stride: int, residual: bool) -> None:
         super().__init__()
         activation = nn.Hardswish if row.hard_swish else nn.ReLU
+        inputs, hidden = sizes.inputs, sizes.hidden or sizes.inputs
         parts: list[nn.Module] = []
-        if row.expanded != inputs:
-            parts.append(style.conv_block(inputs, row.expanded, activation=activation))
-        parts.append(style.conv_block(row.expanded, row.expanded, row.kernel, stride, row.expanded, activation))
-        if row.squeeze:
-            parts.append(SqueezeExcitation(row.expanded))
-        parts.append(style.conv_block(row.expanded, row.outputs))
+        if sizes.hidden is not None:
+            parts.append(style.conv_block(inputs, hidden, activation=activation))
+        parts.append(style.conv_block(hidden, hidden, row.kernel, stride, hidden, activation))
+        if sizes.squeezed is not None:
+            parts.append(SqueezeExcitation(hidden, sizes.squeezed))
+        parts.append(style.conv_block(hidden, sizes.outputs))
         self.block = nn.Sequential(*parts)
-        # By the table's stride: one that `output_stride` turned into 1 still begins a stage, without a residual.
-        self.residual = row.stride == 1 and inputs == row.outputs
+        self.residual = residual
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map (N, C, H, W) to (N, C', H / stride, W / stride)."""
@@ -113,20 +105,30 @@ def build_small(spec: ModelSpec) -> MobileNet:
 def _build(spec: ModelSpec, rows: tuple[Row, ...], last_channels: int) -> MobileNet:
     style = Style(spec.padding, BN_EPS if spec.bn_eps is None else spec.bn_eps, BN_MOMENTUM)
     strides = StrideBudget(spec.stem_stride, spec.output_stride)
+    choice = ChannelChoice(spec.channels)
 
-    channels = round_channels(STEM_CHANNELS * spec.width)
+    # What the architecture gives decides which blocks there are; what pruning left decides how wide they are.
+    given = round_channels(STEM_CHANNELS * spec.width)
+    channels = choice.take(given)
     blocks: list[nn.Module] = [style.conv_block(3, channels, 3, spec.stem_stride, activation=nn.Hardswish)]
     for row in rows:
-        scaled = dataclasses.replace(
-            row,
-            expanded=round_channels(row.expanded * spec.width),
-            outputs=round_channels(row.outputs * spec.width),
+        expanded, outputs = round_channels(row.expanded * spec.width), round_channels(row.outputs * spec.width)
+        sizes = Sizes(
+            inputs=channels,
+            hidden=choice.take(expanded) if expanded != given else None,
+            squeezed=choice.take(round_channels(expanded / 4)) if row.squeeze else None,
+            outputs=choice.take(outputs),
         )
-        blocks.append(Bottleneck(style, channels, scaled, strides.take(row.stride)))
-        channels = scaled.outputs
-    head = 6 * channels
+        # By the table's stride: one that `output_stride` turned into 1 still begins a stage, without a residual.
+        residual = row.stride == 1 and given == outputs
+        if residual:
+            choice.same(channels, sizes.outputs)
+        blocks.append(Bottleneck(style, sizes, row, strides.take(row.stride), residual))
+        given, channels = outputs, sizes.outputs
+    head = choice.take(6 * given)
     blocks.append(style.conv_block(channels, head, activation=nn.Hardswish))
-    hidden = round_channels(last_channels * spec.width)
+    hidden = choice.take(round_channels(last_channels * spec.width))
+    choice.close()
     classifier = nn.Sequential(
         nn.Linear(head, hidden), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(hidden, spec.num_classes)
     )

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import get_args
 
-from edgekit.errors import UsageError
+from edgekit.errors import ModelError, UsageError
 from edgekit.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
-from edgekit.models.blocks import MobileNet
+from edgekit.models.blocks import ChannelError, MobileNet
 from edgekit.spec import Activation, ModelSpec, Padding
 
 MINIMUM_INPUT_SIZE = 32
@@ -68,9 +68,18 @@ def build(spec: ModelSpec) -> MobileNet:
 
     Raises:
         UsageError: EK001 when a field of the description is out of its range.
+        ModelError: EK107 when its channels are not those of a pruned model of this architecture.
     """
     check(spec)
-    return FAMILIES[spec.architecture].build(spec)
+    try:
+        return FAMILIES[spec.architecture].build(spec)
+    except ChannelError as error:
+        raise ModelError(
+            "EK107",
+            f"the channels that pruning left do not fit {spec.architecture} width {spec.width:g}: {error}",
+            where="channels",
+            hint="use the file as `edgekit prune` wrote it, without another --arch or --width",
+        ) from error
 
 
 def check(spec: ModelSpec) -> None:
@@ -99,6 +108,8 @@ def _requirements(spec: ModelSpec) -> Iterator[tuple[str, bool, str, str]]:
     yield "--activation", spec.activation in activations, f"there is no {spec.activation!r}", _one_of(activations)
     v1, only = name == "mobilenet_v1", "leave it out, or take mobilenet_v1"
     yield "--activation", v1 or spec.activation == "relu6", f"{name} has activations of its own", only
+    positive = spec.channels is None or min(spec.channels, default=0) >= 1
+    yield "channels", positive, "a layer has no channels left", "use the file as `edgekit prune` wrote it"
     yield "--conv-bias", v1 or not spec.conv_bias, f"{name} has no biased convolutions", only
 
 

@@ -51,7 +51,7 @@ def _export(request: ExportRequest, progress: StartProgress) -> Report:
     plan = target.plan(source.model)
     images = choose_images(
         source,
-        calibrates=request.quantize == "static",
+        calibrates=request.quantize in ("static", "qat"),
         calibration=request.calibration,
         calibration_samples=request.calibration_samples,
         evaluation=request.evaluation,
@@ -74,19 +74,17 @@ def _export(request: ExportRequest, progress: StartProgress) -> Report:
 
 def _check(request: ExportRequest) -> None:
     """Refuse what can be refused before any work."""
-    if request.quantize == "qat":
+    if not 2 <= request.weight_bits <= 8:
         raise UsageError(
-            "EK005",
-            "quantization-aware training is not in this version",
-            where="--quantize",
-            hint="take static",
+            "EK001", f"weights of {request.weight_bits} bits", where="--weight-bits", hint="take 2 to 8; 8 is int8"
         )
     for option, value in (
         ("--calibration-samples", request.calibration_samples),
         ("--eval-samples", request.evaluation_samples),
+        ("--qat-steps", request.awareness.steps),
     ):
         if value is not None and value < 1:
-            raise UsageError("EK001", f"the number of images is {value}", where=option, hint="take 1 or more")
+            raise UsageError("EK001", f"the number is {value}", where=option, hint="take 1 or more")
     if request.max_drop is not None and not 0 <= request.max_drop <= 100:
         raise UsageError(
             "EK001", f"{request.max_drop} is no percentage", where="--max-drop", hint="take 0 to 100, such as 0.5"

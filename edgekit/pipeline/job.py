@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.models import NO_OVERRIDES, Overrides
+from edgekit.quantize import Awareness
 from edgekit.spec import CalibrationMethod, Effort, LayerDecision, Note, Quantization, Rung
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ CALIBRATION_FILE, TENSORRT_CACHE_FILE = "calibration.safetensors", "calibration.
 OUTPUTS = (FP32_FILE, INT8_FILE, PREPROCESSING_FILE, REPORT_FILE, CALIBRATION_FILE, TENSORRT_CACHE_FILE)
 
 
+# So many batches of 32 bring what more of them hardly change (docs/pruning.md).
+DEFAULT_AWARENESS = Awareness(steps=300)
+
+
 @dataclasses.dataclass(frozen=True)
 class ExportRequest:
     """What to export, how, and where to put it.
@@ -25,7 +30,7 @@ class ExportRequest:
     Attributes:
         model: Checkpoint, `.onnx` file, architecture name (random weights), or None for the model that ships.
         output: Folder for the files.
-        quantize: `none`, `dynamic` or `static`.
+        quantize: `none`, `dynamic`, `static` or `qat`.
         overrides: What the user says about the model.
         target: Target that the model will run on: the name or path of a card, or a Q/DQ flavour.
         jetpack: Version of JetPack it has; None takes the newest of the card.
@@ -37,6 +42,9 @@ class ExportRequest:
         max_drop: Stop climbing when at most this percentage of the images changes its best class.
         mixed: Layers may stay in float where that is measured to be faster, or nearer and no slower.
         seed: Of what the ladder draws at random.
+        training: For `qat`, images to train on, labels are not needed; None takes those of the calibration set.
+        awareness: For `qat`, how to train.
+        weight_bits: Bits of a weight, 2 to 8; below 8 a stress for the rounding, not a smaller file.
         evaluation: Images to measure accuracy and drift on.
         evaluation_samples: How many of them; None takes all.
         dynamic_operators: What dynamic quantization is asked to quantize.
@@ -58,6 +66,9 @@ class ExportRequest:
     max_drop: float | None = None
     mixed: bool = True
     seed: int = 0
+    training: Path | None = None
+    awareness: Awareness = DEFAULT_AWARENESS
+    weight_bits: int = 8
     evaluation: Path | None = None
     evaluation_samples: int | None = None
     dynamic_operators: tuple[str, ...] = ("MatMul", "Gemm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from edgekit.calibrate import (
 )
 from edgekit.data import ImageSet, batches
 from edgekit.files import write_bytes
+from edgekit.pipeline.aware import aware
 from edgekit.pipeline.images import Images
 from edgekit.pipeline.job import CALIBRATION_FILE, TENSORRT_CACHE_FILE, ExportRequest, Quantized
 from edgekit.pipeline.measuring import StartProgress
@@ -60,7 +62,7 @@ def quantize(
     """
     if request.quantize == "none":
         return None
-    flavour = flavour_for(form)
+    flavour = dataclasses.replace(flavour_for(form), weight_bits=request.weight_bits)
     if request.quantize == "dynamic":
         model, notes, layers = quantize_dynamic(
             source.model, request.dynamic_operators, guard_pairs=flavour.guards_pairs
@@ -77,10 +79,13 @@ def quantize(
         source.model, candidates, frames, flavour,
         effort=request.effort, max_drop=request.max_drop, mixed=request.mixed, seed=request.seed, progress=progress,
     )  # fmt: skip
-    model, notes = quantize_static(climbed.model, climbed.plan)
+    made, rungs = climbed.plan, climbed.rungs
+    if request.quantize == "qat":
+        made, rung = aware(request, source, images.calibration, climbed, progress)
+        rungs = (*rungs, rung)
+    model, notes = quantize_static(climbed.model, made)
     return Quantized(
-        model, climbed.plan.layers, (*_about(form, flavour, reused), *climbed.notes, *notes), flavour.name,
-        climbed.rungs, broken,
+        model, made.layers, (*_about(form, flavour, reused), *climbed.notes, *notes), flavour.name, rungs, broken,
     )  # fmt: skip
 
 

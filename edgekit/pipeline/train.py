@@ -8,17 +8,25 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import nn
 
 import edgekit
 from edgekit.data import ImageSet, batches, open_images, require_labels
-from edgekit.errors import DataError
-from edgekit.files import check_folder, write_bytes
-from edgekit.models import NO_OVERRIDES, LoadedModel, Overrides, build, complete_preprocessing, load, to_metadata
+from edgekit.errors import DataError, TrainingError
+from edgekit.files import check_folder
+from edgekit.models import (
+    NO_OVERRIDES,
+    LoadedModel,
+    Overrides,
+    build,
+    complete_preprocessing,
+    load,
+    save_checkpoint,
+    to_metadata,
+)
 from edgekit.spec import ModelSpec, Note, Preprocessing
-from edgekit.training import EpochResult, Recipe, Step, initialise, train, unfold
+from edgekit.training import EpochResult, Recipe, Step, Teacher, initialise, train, unfold
 
 CHECKPOINT_FILE = "model.safetensors"
 # Enough to know the mean and variance of a channel; each image gives hundreds of positions.
@@ -37,6 +45,9 @@ class TrainRequest:
         overrides: Description of the model; the number of classes is that of the images.
         evaluation: Labelled images to measure accuracy on; None measures none.
         evaluate_every: Epochs from one evaluation to the next.
+        teacher: Checkpoint to learn from beside the labels; None learns from the labels alone.
+        distill_weight: Share of the loss that is distance from the teacher; with 1.0 images need no labels.
+        temperature: Softens the logits of both.
         seed: Seed of weights, image order, augmentation and dropout, 0 to 2**32 - 1.
         resume: Go on from the state in `output`.
     """
@@ -48,6 +59,9 @@ class TrainRequest:
     overrides: Overrides = NO_OVERRIDES
     evaluation: Path | None = None
     evaluate_every: int = 1
+    teacher: Path | None = None
+    distill_weight: float = 0.7
+    temperature: float = 4.0
     seed: int = 0
     resume: bool = False
 
@@ -106,13 +120,14 @@ def train_model(
     def write(result: EpochResult, trained: nn.Module) -> None:
         provenance = _provenance(request, start, result)
         metadata = to_metadata(start.spec, start.preprocessing, start.class_names, provenance)
-        _write_checkpoint(checkpoint, trained, metadata)
+        save_checkpoint(checkpoint, trained, metadata)
         on_epoch(result)
 
     trained = train(
         start.module, start.spec, start.preprocessing, request.recipe, start.images, request.output,
         evaluation=evaluation, evaluate_every=request.evaluate_every, seed=request.seed,
-        initial_weights=start.weights, resume=request.resume, on_step=on_step, on_epoch=write,
+        initial_weights=start.weights, teacher=_teacher(request, start), resume=request.resume,
+        on_step=on_step, on_epoch=write,
     )  # fmt: skip
     parameters = sum(parameter.numel() for parameter in trained.module.parameters())
     broken = tuple(f"{image.identifier}: {image.reason}" for image in trained.broken)
@@ -156,6 +171,36 @@ def _normalised(loaded: LoadedModel, images: ImageSet) -> LoadedModel:
         f"measured on {len(chosen)} of the training images, without changing what the model computes",
     )
     return dataclasses.replace(loaded, notes=(*loaded.notes, note))
+
+
+def _teacher(request: TrainRequest, start: _Start) -> Teacher | None:
+    """Load the model to learn from; raises TrainingError EK303 when it does not take and give the same."""
+    if request.teacher is None:
+        return None
+    loaded = load(request.teacher)
+    ours, its = start.preprocessing, loaded.preprocessing
+    differs = next(
+        (
+            name
+            for name, one, other in (
+                ("number of classes", start.spec.num_classes, loaded.spec.num_classes),
+                ("class names", start.class_names, loaded.class_names or start.class_names),
+                ("input size", ours.input_size, its.input_size),
+                ("mean", ours.mean, its.mean),
+                ("standard deviation", ours.std, its.std),
+            )
+            if one != other
+        ),
+        None,
+    )
+    if differs is not None:
+        raise TrainingError(
+            "EK303",
+            f"the {differs} of the teacher is not that of the model",
+            where=str(request.teacher),
+            hint="take a teacher that was trained on the same classes, with the same preprocessing",
+        )
+    return Teacher(loaded.module, loaded.sha256, request.distill_weight, request.temperature)
 
 
 def _numbers(images: ImageSet) -> tuple[str, ...]:
@@ -216,12 +261,3 @@ def _provenance(request: TrainRequest, start: _Start, result: EpochResult) -> di
         facts["top1"] = f"{result.top1:.2f}"
         facts["top1_images"] = str(result.evaluated)
     return facts
-
-
-def _write_checkpoint(path: Path, module: nn.Module, metadata: dict[str, str]) -> None:
-    tensors = {
-        name: tensor.detach().contiguous(memory_format=torch.contiguous_format)
-        for name, tensor in module.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
-    write_bytes(path, safetensors.torch.save(tensors, metadata))

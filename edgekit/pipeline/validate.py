@@ -58,8 +58,9 @@ def validate_models(request: ValidateRequest, *, progress: StartProgress = silen
         ComparisonError: EK601 when the two take different inputs or know different classes.
         EdgekitError: as opening models and images does.
     """
-    first, second = (_open(model, request.overrides) for model in (request.baseline, request.candidate))
-    _require_comparable(first, second)
+    first, second = (open_model(model, request.overrides) for model in (request.baseline, request.candidate))
+    require_same("classes", first.num_classes, second.num_classes, f"{first.name} and {second.name}")
+    require_same("preprocessing", first.preprocessing, second.preprocessing, f"{first.name} and {second.name}")
     images = _images(request, first)
     blobs = [source.model.SerializeToString() for source in (first, second)]
     baseline, candidate = (_runner(blob, request.threads) for blob in blobs)
@@ -74,26 +75,23 @@ def _runner(blob: bytes, threads: int) -> Runner:
     return runner(session(blob, threads=threads))
 
 
-def _open(model: str, overrides: Overrides) -> Source:
+def open_model(model: str, overrides: Overrides) -> Source:
+    """Open a side of a comparison: a checkpoint as the FP32 ONNX that it exports to, an `.onnx` file as it is."""
     # An .onnx file is compared as it is: cleaning it up would compare another model.
     if is_onnx(model):
         return describe_onnx(load_onnx(Path(model)), Path(model), overrides)
     return open_source(model, overrides, None)
 
 
-def _require_comparable(baseline: Source, candidate: Source) -> None:
-    pairs = (
-        ("classes", baseline.num_classes, candidate.num_classes),
-        ("preprocessing", baseline.preprocessing, candidate.preprocessing),
-    )
-    for what, one, other in pairs:
-        if one != other:
-            raise ComparisonError(
-                "EK601",
-                f"the models differ in {what}: {one} and {other}",
-                where=f"{baseline.name} and {candidate.name}",
-                hint="compare models of the same task; --mean, --std and --resize set the preprocessing of both",
-            )
+def require_same(what: str, baseline: object, candidate: object, where: str) -> None:
+    """Raise ComparisonError EK601 when two sides differ in something that a comparison needs to be the same."""
+    if baseline != candidate:
+        raise ComparisonError(
+            "EK601",
+            f"the models differ in {what}: {baseline} and {candidate}",
+            where=where,
+            hint="compare models of the same task; --mean, --std and --resize set the preprocessing of both",
+        )
 
 
 def _images(request: ValidateRequest, source: Source) -> ImageSet:

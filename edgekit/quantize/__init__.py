@@ -8,12 +8,13 @@ from edgekit.quantize._placement import RuntimeOperator, float_compute, placemen
 from edgekit.quantize._plan import Plan, plan, tensors_to_calibrate
 from edgekit.quantize._runtime import LayerRun, comparable_tensors, layers_as_run
 from edgekit.quantize._static import quantize_static
-from edgekit.quantize.ladder import EQUALIZED_KEY, Climbed, climb
+from edgekit.quantize.ladder import EQUALIZED_KEY, Awareness, Climbed, climb, train_aware
 
 __all__ = [
     "CPU",
     "EQUALIZED_KEY",
     "FLAVOURS",
+    "Awareness",
     "Climbed",
     "Flavour",
     "LayerRun",
@@ -31,4 +32,5 @@ __all__ = [
     "runtime_operators",
     "saturates_here",
     "tensors_to_calibrate",
+    "train_aware",
 ]

@@ -22,6 +22,7 @@ class Flavour:
             processors without VNNI multiply with, adds two products in 16 bits and saturates beyond that.
         float_bias: Biases stay float32; otherwise they are int32.
         float_weights: Weights stay float32 before their own Q and DQ; otherwise they are stored as int8 before DQ.
+        weight_bits: Weights take no more than so many bits; always stored as int8.
     """
 
     name: str
@@ -30,6 +31,12 @@ class Flavour:
     guards_pairs: bool = False
     float_bias: bool = False
     float_weights: bool = False
+    weight_bits: int = 8
+
+    @property
+    def largest_weight(self) -> int:
+        """Largest integer of a weight; the smallest is its negative."""
+        return (1 << (self.weight_bits - 1)) - 1
 
 
 CPU = Flavour("cpu")

@@ -11,7 +11,7 @@ from edgekit.spec import QuantizationParameters, Range
 
 INT32_MAX = 2**31 - 1
 _UINT8_MAX = 255
-_WEIGHT_MAX = 127
+WEIGHT_MAX = 127
 # Two products of uint8 activations with weights that sum to this still fit into 16 bits: 255 * 128 < 2**15.
 PAIR_MAX = 128
 # Far below any useful step; the product of two of them is still a normal float32, so no multiplier becomes
@@ -29,7 +29,7 @@ def activation_parameters(interval: Range, *, symmetric: bool = False) -> Quanti
     if low == high:
         high = 1.0
     if symmetric:
-        scale = float(np.float32(max(max(-low, high) / _WEIGHT_MAX, _SMALLEST_SCALE)))
+        scale = float(np.float32(max(max(-low, high) / WEIGHT_MAX, _SMALLEST_SCALE)))
         return QuantizationParameters((scale,), (0,), "int8")
     # The graph stores float32, so the zero point follows from the scale as stored.
     scale = float(np.float32(max((high - low) / _UINT8_MAX, _SMALLEST_SCALE)))
@@ -38,9 +38,9 @@ def activation_parameters(interval: Range, *, symmetric: bool = False) -> Quanti
 
 
 def weight_parameters(
-    weight: npt.NDArray[np.float32], axis: int, *, guard_pairs: bool = False
+    weight: npt.NDArray[np.float32], axis: int, *, guard_pairs: bool = False, largest: int = WEIGHT_MAX
 ) -> QuantizationParameters:
-    """Return int8 symmetric parameters in [-127, 127], one scale per channel along `axis`.
+    """Return int8 symmetric parameters in [-largest, largest], one scale per channel along `axis`.
 
     A channel of zeros says nothing about its scale and takes the median of the others, so that its bias,
     which is all such a channel has, stays precise.
@@ -50,14 +50,15 @@ def weight_parameters(
         axis: Axis of its output channels.
         guard_pairs: Widen the scale of a channel until no pair of neighbours can sum to more than `PAIR_MAX`. That
             costs far less than a whole bit ("reduced range"), since two large weights are seldom neighbours.
+        largest: Largest integer that a weight may become.
     """
     rows = rows_of(weight, axis).astype(np.float64)
-    steps = np.abs(rows).max(axis=1) / _WEIGHT_MAX
+    steps = np.abs(rows).max(axis=1) / largest
     if guard_pairs:
         # Rounding may add up to one to each of the two.
         steps = np.maximum(steps, np.abs(_pair_sums(rows)).max(axis=1) / (PAIR_MAX - 2))
     alive = steps[steps > 0]
-    steps[steps == 0] = np.median(alive) if alive.size else 1.0 / _WEIGHT_MAX
+    steps[steps == 0] = np.median(alive) if alive.size else 1.0 / largest
     scale = np.maximum(steps, _SMALLEST_SCALE).astype(np.float32)
     return QuantizationParameters(tuple(scale.tolist()), (0,) * scale.size, "int8", axis)
 
@@ -110,7 +111,7 @@ def fit_bias(
         input_scale: Scale of the activation that the weight multiplies.
         products: Number of products summed for one output, which need room beside the bias.
     """
-    room = max(INT32_MAX - _UINT8_MAX * _WEIGHT_MAX * products, 2**24)
+    room = max(INT32_MAX - _UINT8_MAX * WEIGHT_MAX * products, 2**24)
     needed = np.abs(bias.astype(np.float64)) / (room * input_scale)
     current = np.asarray(weight.scale)
     raised = np.flatnonzero(needed > current)
@@ -131,9 +132,13 @@ def widest(first: QuantizationParameters, second: QuantizationParameters) -> Qua
 
 
 def quantized_weight(
-    weight: npt.NDArray[np.float32], parameters: QuantizationParameters, *, guard_pairs: bool = False
+    weight: npt.NDArray[np.float32],
+    parameters: QuantizationParameters,
+    *,
+    guard_pairs: bool = False,
+    largest: int = WEIGHT_MAX,
 ) -> npt.NDArray[np.int8]:
-    """Return the integers of `weight` in [-127, 127], rounded so that each channel keeps its sum.
+    """Return the integers of `weight` in [-largest, largest], rounded so that each channel keeps its sum.
 
     Rounding every weight to nearest leaves each channel a random surplus, and what it multiplies, the
     output of a ReLU, has a mean far from zero: the output of the channel shifts. So as many weights as the
@@ -146,14 +151,14 @@ def quantized_weight(
     """
     axis = axis_of(parameters)
     exact = rows_of(weight, axis).astype(np.float64) / np.asarray(parameters.scale)[:, np.newaxis]
-    rounded = np.clip(np.rint(exact), -_WEIGHT_MAX, _WEIGHT_MAX)
+    rounded = np.clip(np.rint(exact), -largest, largest)
     error = rounded - exact
     surplus = np.rint(error.sum(axis=1, keepdims=True))
     direction = np.sign(surplus)
     order = np.argsort(-direction * error, axis=1, kind="stable")
     rank = np.argsort(order, axis=1, kind="stable")
     rounded -= direction * (rank < np.abs(surplus))
-    integers = np.clip(rounded, -_WEIGHT_MAX, _WEIGHT_MAX).astype(np.int8)
+    integers = np.clip(rounded, -largest, largest).astype(np.int8)
     return from_rows(within_pairs(integers) if guard_pairs else integers, weight.shape, axis)
 
 

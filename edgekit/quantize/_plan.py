@@ -161,7 +161,8 @@ def _weights(
         result[name] = widest(result[name], parameters) if name in result else parameters
         arrays[name] = weight_of(node), guard
     integers = {
-        name: quantized_weight(array, result[name], guard_pairs=guard) for name, (array, guard) in arrays.items()
+        name: quantized_weight(array, result[name], guard_pairs=guard, largest=flavour.largest_weight)
+        for name, (array, guard) in arrays.items()
     }
     return result, integers, (_raised(raised_channels),) if raised_channels else ()
 
@@ -175,7 +176,8 @@ def layer_parameters(
 ) -> tuple[QuantizationParameters, tuple[int, ...]]:
     """Return the parameters of a layer's weight, and the channels whose scale its bias widened."""
     axis = weight_axis(node)
-    parameters = weight_parameters(weight, axis, guard_pairs=flavour.guards_pairs and not is_depthwise(node))
+    guard = flavour.guards_pairs and not is_depthwise(node)
+    parameters = weight_parameters(weight, axis, guard_pairs=guard, largest=flavour.largest_weight)
     if bias is None or flavour.float_bias:
         return parameters, ()
     (input_scale,) = source.scale

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+from edgekit.report._device_render import render_device
+from edgekit.report._device_schema import (
+    DEVICE_SCHEMA,
+    BaselineSection,
+    BoardSection,
+    DeviceReport,
+    EngineSection,
+    OutputSection,
+    PowerSection,
+    SettingsSection,
+    SpeedupSection,
+    TimesSection,
+    VerdictSection,
+    device_json_schema,
+)
 from edgekit.report._environment import environment
 from edgekit.report._files import json_schema, read, write
 from edgekit.report._plan_section import PlannedChange, PlannedRewrite, PlanSection
@@ -24,28 +39,41 @@ from edgekit.report._schema import (
 )
 
 __all__ = [
+    "DEVICE_SCHEMA",
     "SCHEMA",
+    "BaselineSection",
+    "BoardSection",
     "DataSection",
     "DataSource",
+    "DeviceReport",
     "DriftSection",
+    "EngineSection",
     "Environment",
     "Estimate",
     "LatencySection",
     "ModelFile",
     "ModelSection",
     "NoteLine",
+    "OutputSection",
     "PlanSection",
     "PlannedChange",
     "PlannedRewrite",
+    "PowerSection",
     "QuantizationSection",
     "Report",
+    "SettingsSection",
     "Side",
     "Specification",
+    "SpeedupSection",
+    "TimesSection",
+    "VerdictSection",
     "Verification",
+    "device_json_schema",
     "environment",
     "json_schema",
     "read",
     "render",
     "render_comparison",
+    "render_device",
     "write",
 ]

@@ -9,12 +9,13 @@ from pydantic import ValidationError
 
 from edgekit.errors import ModelError
 from edgekit.files import write_json
+from edgekit.report._device_schema import DeviceReport
 from edgekit.report._schema import Report
 
 _LARGEST_BYTES: Final = 64 << 20  # ten thousand layers take about 2 MB
 
 
-def write(report: Report, path: Path) -> None:
+def write(report: Report | DeviceReport, path: Path) -> None:
     """Write a report as indented JSON, whole or not at all; raises UsageError EK003 when it cannot."""
     write_json(path, report.model_dump(mode="json", by_alias=True))
 

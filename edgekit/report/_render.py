@@ -9,14 +9,12 @@ from typing import Final
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from edgekit.report._schema import DriftSection, LatencySection, ModelFile, Report
-from edgekit.results import SQNR_LIMIT_DB, Accuracy, Drift, Latency, ModelLatency, Percentiles
+from edgekit.report._text import NOT_MEASURED, decibels, interval_text, megabytes, milliseconds, plain, print_line
+from edgekit.results import Accuracy, Drift, Latency, ModelLatency, Percentiles
 from edgekit.spec import Interval
 
-_NOT_MEASURED: Final = "-"
-_MEGABYTE: Final = 1_000_000
 _FEW_CLASSES: Final = 5
 
 
@@ -46,7 +44,7 @@ def render(report: Report, console: Console) -> None:
         _render_float_nodes(report, console)
         _render_ladder(report, console)
     for note in report.notes:
-        _print(console, f"{note.source}: {note.text}")
+        print_line(console, f"{note.source}: {note.text}")
 
 
 def render_comparison(
@@ -69,16 +67,16 @@ def render_comparison(
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
     for name in [baseline.name] if candidate is None else [baseline.name, candidate.name]:
-        table.add_column(_plain(name), justify="right", overflow="fold")
+        table.add_column(plain(name), justify="right", overflow="fold")
     if candidate is not None:
         table.add_column("change")
     for row in [*_file_rows(baseline, candidate, drift), *_drift_rows(drift), *_latency_rows(latency)]:
         cells = row if candidate is not None else row[:2]
-        table.add_row(*(_plain(cell) for cell in cells))
+        table.add_row(*(plain(cell) for cell in cells))
     console.print(table)
     console.print()
     for line in _remarks(baseline, candidate, drift, latency):
-        _print(console, line)
+        print_line(console, line)
 
 
 Row = tuple[str, str, str, str]
@@ -90,12 +88,12 @@ def _file_rows(baseline: Side, candidate: Side | None, drift: Drift | None) -> l
             "size",
             baseline,
             candidate,
-            lambda side: _megabytes(side.size_bytes),
+            lambda side: megabytes(side.size_bytes),
             _smaller(baseline, candidate),
         )
     ]
     delta = drift.top1_delta_pp if drift is not None else None
-    change = "" if delta is None else _interval(delta, "+.2f", " pp")
+    change = "" if delta is None else interval_text(delta, "+.2f", " pp")
     rows.append(_row("top-1", baseline, candidate, lambda side: _percent(_top1(side)), change))
     both = None if candidate is None else (_top5(baseline), _top5(candidate))
     points = f"{both[1] - both[0]:+.2f} pp" if both and both[0] is not None and both[1] is not None else ""
@@ -110,12 +108,10 @@ def _row(name: str, baseline: Side, candidate: Side | None, cell: Callable[[Side
 def _drift_rows(drift: Drift | None) -> list[Row]:
     if drift is None:
         return []
-    same = drift.sqnr_db.value >= SQNR_LIMIT_DB
-    sqnr = "identical logits" if same else _interval(drift.sqnr_db, ".1f", " dB")
     return [
-        ("agreement", "", "", _interval(drift.agreement, ".2f", " %")),
-        ("KL", "", "", _interval(drift.kl, ".2g", " nats")),
-        ("SQNR", "", "", sqnr),
+        ("agreement", "", "", interval_text(drift.agreement, ".2f", " %")),
+        ("KL", "", "", interval_text(drift.kl, ".2g", " nats")),
+        ("SQNR", "", "", decibels(drift.sqnr_db)),
     ]
 
 
@@ -123,12 +119,10 @@ def _latency_rows(latency: Latency | ModelLatency | None) -> list[Row]:
     if latency is None:
         return []
     if isinstance(latency, ModelLatency):
-        return [(f"{name} a frame", _milliseconds(value), "", "") for name, value in _named(latency.frame_ms)]
+        return [(f"{name} a frame", milliseconds(value), "", "") for name, value in _named(latency.frame_ms)]
     pairs = zip(_named(latency.baseline_ms), _named(latency.candidate_ms), strict=True)
-    rows = [
-        (f"{name} a frame", _milliseconds(first), _milliseconds(second), "") for (name, first), (_, second) in pairs
-    ]
-    return [*rows, ("speed-up", "", "", _interval(latency.speedup, ".2f", "x"))]
+    rows = [(f"{name} a frame", milliseconds(first), milliseconds(second), "") for (name, first), (_, second) in pairs]
+    return [*rows, ("speed-up", "", "", interval_text(latency.speedup, ".2f", "x"))]
 
 
 def _named(percentiles: Percentiles) -> list[tuple[str, float]]:
@@ -163,39 +157,21 @@ def _render_float_nodes(report: Report, console: Console) -> None:
     left = report.quantization.float_nodes
     total = len(report.quantization.layers)
     if not left.count:
-        _print(console, f"Left in float: none of {total} nodes")
+        print_line(console, f"Left in float: none of {total} nodes")
         return
-    _print(console, f"Left in float: {left.count} of {total} nodes")
+    print_line(console, f"Left in float: {left.count} of {total} nodes")
     for group in left.by_reason:
-        _print(console, f"{group.count:>5}  {group.reason}")
+        print_line(console, f"{group.count:>5}  {group.reason}")
 
 
 def _render_ladder(report: Report, console: Console) -> None:
     rungs = report.quantization.rungs
     if not rungs:
         return
-    _print(console, "Accuracy ladder, on calibration images held out (KL from FP32):")
+    print_line(console, "Accuracy ladder, on calibration images held out (KL from FP32):")
     for rung in rungs:
         outcome = "" if rung.kept else " (not kept)"
-        _print(console, f"  {rung.name:<12}{rung.kl:.5f} nats  {rung.what}{outcome}")
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(_plain(line), overflow="fold")
-
-
-def _plain(text: str) -> Text:
-    """Return text as it is: no markup, and no control characters, which a report from elsewhere may hold."""
-    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
-
-
-def _interval(interval: Interval, style: str, unit: str) -> str:
-    value, low, high = (format(number, style) for number in (interval.value, interval.low, interval.high))
-    return f"{value}{unit} [{low}, {high}]"
-
-
-def _megabytes(size: int | None) -> str:
-    return _NOT_MEASURED if size is None else f"{size / _MEGABYTE:.2f} MB"
+        print_line(console, f"  {rung.name:<12}{rung.kl:.5f} nats  {rung.what}{outcome}")
 
 
 def _smaller(baseline: Side, candidate: Side | None) -> str:
@@ -206,11 +182,7 @@ def _smaller(baseline: Side, candidate: Side | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return _NOT_MEASURED if value is None else f"{value:.2f} %"
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:.2f} ms" if value >= 1 else f"{value:.3f} ms"
+    return NOT_MEASURED if value is None else f"{value:.2f} %"
 
 
 def _top1(side: Side) -> float | None:

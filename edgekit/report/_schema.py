@@ -54,6 +54,9 @@ class Specification(Section):
     )
     activation: Literal["relu6", "relu"] = Field(description="MobileNetV1: non-linearity after each convolution.")
     conv_bias: bool = Field(description="MobileNetV1: whether convolutions have biases of their own.")
+    channels: tuple[Positive, ...] | None = Field(
+        description="Channels that pruning left in each layer that chooses them; null: as architecture and width give."
+    )
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Specification:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -11,11 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgekit.errors import TargetError, UsageError
 from edgekit.shipped import shipped
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgekit.targets._toml import read_toml
 
 Value = TypeVar("Value")
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -23,7 +18,6 @@ Kind = TypeVar("Kind", bound=BaseModel)
 # nobody has checked it.
 Confidence = Literal["measured", "read", "secondary", "unverified"]
 FOLDER, RELEASES = "engines", "tensorrt/releases.toml"
-LARGEST_CARD = 1 << 20
 
 
 class _Strict(BaseModel):
@@ -231,9 +225,7 @@ def numbers(version: str) -> tuple[int, ...]:
 def _read(path: Path) -> dict[str, Any]:
     """Read a TOML file."""
     try:
-        if path.stat().st_size > LARGEST_CARD:
-            raise TargetError("EK701", "the file is far larger than a card", where=str(path), hint="give a target card")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except OSError as error:
         raise UsageError(
             "EK002",
@@ -241,7 +233,7 @@ def _read(path: Path) -> dict[str, Any]:
             where=str(path),
             hint="see edgekit targets for the cards that ship",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise TargetError("EK701", f"not a TOML file: {error}", where=str(path), hint="mend the line") from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from edgekit.data import Augmentation, BrokenImage, BrokenImageError, ImageSet, augment, require_labels
+from edgekit.data import Augmentation, BrokenImage, BrokenImageError, ImageSet, augment
 from edgekit.errors import DataError
 from edgekit.spec import Preprocessing
 
@@ -26,7 +26,7 @@ class TrainingImages:
     decoded again each epoch, so memory does not grow with the data set.
 
     Args:
-        images: Images with labels.
+        images: Images, with labels where the loss needs them.
         preprocessing: Gives the input size, mean and standard deviation.
         augmentation: Random changes.
         seed: Seed of the order and of the changes.
@@ -42,7 +42,9 @@ class TrainingImages:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._images = images
-        self._labels = np.asarray(require_labels(images), dtype=np.int64)
+        # -1 stands for no label: a teacher may take its place.
+        self.labelled = images.labels is not None
+        self._labels = np.asarray(images.labels or [-1] * len(images), dtype=np.int64)
         self._size = preprocessing.input_size
         self._mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255
         self._std = torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from edgekit.data import BrokenImage, ImageSet, batches, require_labels
 from edgekit.errors import DataError, TrainingError
 from edgekit.spec import ModelSpec, Preprocessing
 from edgekit.training import _state
+from edgekit.training._distill import Teacher, loss_of
 from edgekit.training._loader import TrainingImages
 from edgekit.training._optimization import learning_rate, optimizer
 from edgekit.training._state import EpochResult
@@ -24,6 +24,7 @@ from edgekit.training.recipes import Recipe, check
 
 STATE_FILE = "training.pt"
 EVALUATION_BATCH = 250
+Zeros = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,10 @@ def train(
     evaluate_every: int = 1,
     seed: int = 0,
     initial_weights: str = "random",
+    teacher: Teacher | None = None,
+    keep_zeros: bool = False,
     resume: bool = False,
+    stop: Callable[[tuple[EpochResult, ...]], bool] = lambda history: False,
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[EpochResult, nn.Module], None] = lambda result, module: None,
 ) -> Trained:
@@ -79,7 +83,11 @@ def train(
         evaluate_every: Epochs from one evaluation to the next; the last epoch is always evaluated.
         seed: Seed of image order, augmentation and dropout, 0 to 2**32 - 1.
         initial_weights: Where the weights came from, checked on resume.
+        teacher: Model to learn from; where it has all the weight, training images need no labels, and the accuracy on
+            them is agreement with the teacher.
+        keep_zeros: Weights of convolutions and linear layers that are zero at the start stay zero.
         resume: Go on from the state in `output`.
+        stop: Asked after each epoch whether to end before the recipe's last.
         on_step: Called after each step.
         on_epoch: Called after each epoch with the module in eval mode; on resume first for the last epoch done,
             since the interruption may have come before its call.
@@ -90,7 +98,9 @@ def train(
         UsageError: EK001 when the recipe cannot be followed, EK003 when the state cannot be written.
     """
     check(recipe)
-    for image_set in (images, evaluation):
+    if teacher is not None:
+        teacher.check()
+    for image_set in (images if teacher is None or teacher.weight < 1.0 else None, evaluation):
         if image_set is not None:
             require_labels(image_set)
     if len(images) < 2:
@@ -98,7 +108,8 @@ def train(
     loader = TrainingImages(images, preprocessing, recipe.augmentation, seed)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = optimizer(module, recipe)
-    run = _state.identity(spec, preprocessing, recipe, seed, images, initial_weights)
+    zeros = _zeros(module) if keep_zeros else ()
+    run = _state.identity(spec, preprocessing, recipe, seed, images, initial_weights, teacher)
     history: tuple[EpochResult, ...] = ()
     if resume:
         history = _state.restore(output / STATE_FILE, run, module, parameters)
@@ -106,11 +117,13 @@ def train(
         if history:
             on_epoch(history[-1], module)
     for epoch in range(len(history), recipe.epochs):
+        if stop(history):
+            break
         started = time.monotonic()
         # Dropout must not depend on how often the run was interrupted; torch's own random state stays as it was.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((seed << 16) + epoch)
-            loss, train_top1 = _epoch(module, parameters, loader, recipe, epoch, on_step)
+            loss, train_top1 = _epoch(module, parameters, loader, recipe, teacher, zeros, epoch, on_step)
         module.eval()
         _require_finite(module, epoch)
         top1, evaluated = None, 0
@@ -128,6 +141,8 @@ def _epoch(
     parameters: torch.optim.Optimizer,
     loader: TrainingImages,
     recipe: Recipe,
+    teacher: Teacher | None,
+    zeros: Zeros,
     epoch: int,
     on_step: Callable[[Step], None],
 ) -> tuple[float, float]:
@@ -140,7 +155,8 @@ def _epoch(
             for group in parameters.param_groups:
                 group["lr"] = learning_rate(recipe, epoch + step / steps)
             logits = module(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            taught = None if teacher is None else teacher.logits(images)
+            loss = loss_of(logits, labels, taught, teacher, recipe.label_smoothing)
             value = loss.item()
             if not math.isfinite(value):
                 raise _divergence(f"the loss became {value} in epoch {epoch + 1}, step {step}")
@@ -149,11 +165,25 @@ def _epoch(
             if recipe.clip_norm is not None:
                 nn.utils.clip_grad_norm_(module.parameters(), recipe.clip_norm)
             parameters.step()
+            _set_zero(zeros)
             loss_sum += value * len(labels)
-            correct += int((logits.argmax(1) == labels).sum())
+            answers = labels if taught is None or loader.labelled else taught.argmax(1)
+            correct += int((logits.argmax(1) == answers).sum())
             seen += len(labels)
             on_step(Step(epoch + 1, recipe.epochs, step, steps, loss_sum / seen, 100 * correct / seen))
     return loss_sum / seen, 100 * correct / seen
+
+
+def _zeros(module: nn.Module) -> Zeros:
+    """Return each weight that is zero in places, with the places."""
+    weights = (layer.weight for layer in module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear)))
+    return tuple((weight, weight.detach() == 0) for weight in weights if not bool(weight.all()))
+
+
+@torch.no_grad()
+def _set_zero(zeros: Zeros) -> None:
+    for weight, places in zeros:
+        weight.masked_fill_(places, 0.0)
 
 
 def _require_finite(module: nn.Module, epoch: int) -> None:

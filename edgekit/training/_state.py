@@ -17,6 +17,7 @@ from edgekit.data import ImageSet
 from edgekit.errors import TrainingError
 from edgekit.files import write_bytes
 from edgekit.spec import ModelSpec, Preprocessing
+from edgekit.training._distill import Teacher
 from edgekit.training.recipes import Recipe
 
 SCHEMA = "edgekit.training/1"
@@ -44,7 +45,13 @@ class EpochResult:
 
 
 def identity(
-    spec: ModelSpec, preprocessing: Preprocessing, recipe: Recipe, seed: int, images: ImageSet, start: str
+    spec: ModelSpec,
+    preprocessing: Preprocessing,
+    recipe: Recipe,
+    seed: int,
+    images: ImageSet,
+    start: str,
+    teacher: Teacher | None,
 ) -> dict[str, Any]:
     """Return what must be equal for a run to be a continuation of another, as plain JSON."""
     listing = json.dumps([images.identifiers, images.labels, images.class_names])
@@ -56,6 +63,7 @@ def identity(
         "training_images": len(images),
         "training_labels": hashlib.sha256(listing.encode()).hexdigest(),
         "initial_weights": start,
+        "teacher": None if teacher is None else [teacher.sha256, teacher.weight, teacher.temperature],
     }
     plain: dict[str, Any] = json.loads(json.dumps(parts))
     return plain
@@ -121,7 +129,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _completed(stored: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the first states of this schema did not hold."""
     recipe = {"initialisation": "torch", **stored["recipe"]}
-    return {"training_labels": run["training_labels"], **stored, "recipe": recipe}
+    model = {"channels": None, **stored["model"]}
+    return {"training_labels": run["training_labels"], "teacher": None, **stored, "recipe": recipe, "model": model}
 
 
 def _difference(part: str, was: Any, now: Any) -> str:

@@ -10,6 +10,14 @@ from edgekit.validate._accumulate import (
     PairedEvaluation,
     drift,
 )
+from edgekit.validate._device import (
+    Conditions,
+    device_power,
+    device_speedup,
+    device_times,
+    differing_conditions,
+    output_drift,
+)
 from edgekit.validate._evaluate import Batch, evaluate, evaluate_pair
 from edgekit.validate._layers import tensor_sqnr
 from edgekit.validate._session import Runner, runner, session
@@ -19,6 +27,7 @@ from edgekit.validate._verdict import verdict
 __all__ = [
     "Accuracy",
     "Batch",
+    "Conditions",
     "Drift",
     "DriftAccumulator",
     "Evaluation",
@@ -31,10 +40,15 @@ __all__ = [
     "TimedModel",
     "Verdict",
     "compare_latency",
+    "device_power",
+    "device_speedup",
+    "device_times",
+    "differing_conditions",
     "drift",
     "evaluate",
     "evaluate_pair",
     "latency",
+    "output_drift",
     "runner",
     "session",
     "tensor_sqnr",

@@ -18,6 +18,7 @@ from command_line import QUICK, SMALL_V2, Outcome, edgekit, python, refusal
 
 import edgekit as package
 from edgekit.data import ImageSet, sample
+from edgekit.models import load
 from edgekit.spec import Preprocessing
 
 STATIC_FILES = ["calibration.safetensors", "model.fp32.onnx", "model.int8.onnx", "preprocessing.json", "report.json"]
@@ -112,7 +113,7 @@ def test_the_onnx_files_carry_their_description(
 ) -> None:
     stored = metadata(static_folder / name)
     preprocessing = Preprocessing.from_json(stored["edgekit.preprocessing"])
-    assert preprocessing == sample().preprocessing
+    assert preprocessing == load(None).preprocessing
     assert Preprocessing.from_json((static_folder / "preprocessing.json").read_text()) == preprocessing
     assert tuple(json.loads(stored["edgekit.classes"])) == sample().class_names
     assert stored["edgekit.version"] == package.__version__
@@ -230,9 +231,30 @@ def test_another_target_is_ek002(tmp_path: Path) -> None:
     )
 
 
-def test_quantization_aware_training_is_not_there_yet_ek005(tmp_path: Path) -> None:
-    line = refusal(edgekit("export", "--quantize", "qat", "--output", tmp_path / "out"))
-    assert line.startswith("EK005 --quantize: quantization-aware training is not in this version")
+@pytest.mark.slow
+def test_quantization_aware_training_is_the_last_rung(tmp_path: Path) -> None:
+    qat = ("--quantize", "qat", "--weight-bits", 4, "--qat-steps", 12, "--learned-scales")
+    outcome = edgekit("export", *qat, *QUICK, "--output", tmp_path / "out", "--json")
+    assert outcome.code == 0, outcome.err
+    facts = outcome.facts["quantization"]
+    assert facts["mode"] == "qat"
+    assert facts["rungs"][-1]["name"] == "qat"
+    assert "trained through the rounding for 12 steps" in facts["rungs"][-1]["what"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--weight-bits", 1), "EK001 --weight-bits: weights of 1 bits; take 2 to 8"),
+        (("--weight-bits", 9), "EK001 --weight-bits"),
+        (("--quantize", "qat", "--qat-steps", 0), "EK001 --qat-steps"),
+        (("--quantize", "qat", "--train", "absent"), "EK201 absent"),
+    ],
+)
+def test_training_that_cannot_be_is_refused(options: tuple[object, ...], line: str, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert refusal(edgekit("export", *options, *QUICK, "--output", output)).startswith(line)
+    assert not output.exists()
 
 
 def test_other_classes_need_calibration_images_of_their_own_ek001(

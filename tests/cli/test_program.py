@@ -20,7 +20,8 @@ from edgekit.cli._main import COMMANDS
 from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
-    "models", "profile", "train", "export", "validate", "inspect", "targets", "check-engine", "build", "doctor",
+    "models", "profile", "train", "prune", "export", "validate", "inspect", "targets", "check-engine", "build",
+    "doctor",
 ]  # fmt: skip
 
 
@@ -73,13 +74,13 @@ def test_python_m_edgekit_is_the_program() -> None:
         (["export", "--threads", "-1"], "Invalid value for '--threads'"),
         (["export", "--quantize", "int4"], "--quantize: 'int4' is not known; take one of none, dynamic, static, qat"),
         (["export", "--calibration-method", "best"], "--calibration-method: 'best' is not known"),
-        (["export", "--calibration-samples", "0"], "--calibration-samples: the number of images is 0"),
-        (["export", "--eval-samples", "0"], "--eval-samples: the number of images is 0"),
+        (["export", "--calibration-samples", "0"], "--calibration-samples: the number is 0"),
+        (["export", "--eval-samples", "0"], "--eval-samples: the number is 0"),
         (["export", "--padding", "same"], "--padding: 'same' is not known; take one of torch, tf_same"),
         (["export", "--mean", "1,2"], "--mean: '1,2' is not three numbers"),
         (["export", "--mean", "nan"], "--mean: 'nan' is not three numbers"),
         (["export", "--std", "0.5,0,0.5"], "--std: a standard deviation is not above 0"),
-        (["export", "--resize", "31"], "--resize: images are resized to 31 pixels and then cropped to 32; take 32"),
+        (["export", "--resize", "31"], "--resize: images are resized to 31 pixels and then cropped to 96; take 96"),
         (["profile", "mobilenet_v2", "--width", "0"], "--width: the width multiplier is 0.0"),
         (["profile", "mobilenet_v2", "--input-size", "31"], "--input-size: the input size is 31"),
         (["profile", "mobilenet_v2", "--activation", "relu"], "--activation: mobilenet_v2 has activations of its own"),

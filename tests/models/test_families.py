@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -15,12 +16,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgekit.data import batches, open_images
-from edgekit.errors import UsageError
-from edgekit.models import build, load, names
+from edgekit.errors import ModelError, UsageError
+from edgekit.models import build, channels_of, choosing_layers, load, names
 from edgekit.models._profile import layer_kind
-from edgekit.models.blocks import MobileNet, SamePadConv2d, round_channels
+from edgekit.models.blocks import MobileNet, SamePadConv2d, SqueezeExcitation, round_channels
 from edgekit.models.mobilenet_v2 import InvertedResidual
-from edgekit.models.mobilenet_v3 import LARGE, SMALL, Bottleneck, SqueezeExcitation
+from edgekit.models.mobilenet_v3 import LARGE, SMALL, Bottleneck
 from edgekit.spec import ModelSpec
 
 PUBLISHED = {
@@ -240,7 +241,7 @@ def test_v3_squeezes_to_a_quarter_rounded_to_eight(architecture: str, squeezed: 
 
 def test_squeeze_excitation_scales_each_channel_by_its_gate() -> None:
     torch.manual_seed(0)
-    layer = SqueezeExcitation(16).eval()
+    layer = SqueezeExcitation(16, 8).eval()
     images = torch.randn(2, 16, 5, 5)
     means = images.mean((2, 3))
     assert layer.reduce.bias is not None
@@ -248,6 +249,35 @@ def test_squeeze_excitation_scales_each_channel_by_its_gate() -> None:
     hidden = (means @ layer.reduce.weight[:, :, 0, 0].T + layer.reduce.bias).clamp(min=0)
     gate = ((hidden @ layer.expand.weight[:, :, 0, 0].T + layer.expand.bias) / 6 + 0.5).clamp(0, 1)
     torch.testing.assert_close(layer(images), images * gate[:, :, None, None])
+
+
+@pytest.mark.parametrize("architecture", names())
+def test_the_channels_of_an_unpruned_model_describe_it(architecture: str) -> None:
+    spec = ModelSpec(architecture, 0.5, 10, 32)
+    module = on_meta(spec)
+    channels = channels_of(module)
+    again = on_meta(dataclasses.replace(spec, channels=channels))
+    assert {name: tensor.shape for name, tensor in again.state_dict().items()} == {
+        name: tensor.shape for name, tensor in module.state_dict().items()
+    }
+    assert len(choosing_layers(module)) == len(channels) == {
+        "mobilenet_v1": 14, "mobilenet_v2": 35, "mobilenet_v3_large": 40, "mobilenet_v3_small": 33,
+    }[architecture]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "channels", "reason"),
+    [
+        ("mobilenet_v1", (8,) * 13, "channels for 13 layers, the architecture has more"),
+        ("mobilenet_v1", (8,) * 15, "channels for 15 layers, the architecture has 14"),
+        ("mobilenet_v2", (*range(8, 8 * 36, 8),), "a residual connection adds"),
+        ("mobilenet_v3_large", (*range(8, 8 * 41, 8),), "a residual connection adds"),
+    ],
+)
+def test_channels_of_another_model_are_ek107(architecture: str, channels: tuple[int, ...], reason: str) -> None:
+    with pytest.raises(ModelError, match=reason) as caught:
+        build(ModelSpec(architecture, channels=channels))
+    assert caught.value.code == "EK107"
 
 
 @pytest.mark.parametrize(
@@ -268,6 +298,8 @@ def test_squeeze_excitation_scales_each_channel_by_its_gate() -> None:
         ({"activation": "gelu"}, "--activation"),
         ({"architecture": "mobilenet_v2", "activation": "relu"}, "--activation"),
         ({"architecture": "mobilenet_v3_small", "conv_bias": True}, "--conv-bias"),
+        ({"channels": (0,) * 14}, "channels"),
+        ({"channels": ()}, "channels"),
     ],
 )
 def test_a_field_that_nothing_can_be_built_from_is_refused_by_its_option(

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.data import ImageSet, sample
+from edgekit.data import ImageSet
 from edgekit.errors import DataError, EdgekitError, UsageError
-from edgekit.models import Overrides
+from edgekit.models import Overrides, load
 from edgekit.pipeline.export import export_model
 from edgekit.pipeline.job import ExportRequest
 from edgekit.report import read
@@ -168,7 +168,7 @@ def test_a_folder_without_permission_is_ek003(tmp_path: Path) -> None:
 def test_a_foreign_onnx_file_is_exported_with_what_the_user_says(
     foreign: Path, tmp_path: Path, images: ImageSet, archive: Archive, quantize: str
 ) -> None:
-    preprocessing = sample().preprocessing
+    preprocessing = load(None).preprocessing
     said = Overrides(mean=preprocessing.mean, std=preprocessing.std, resize=preprocessing.resize)
     path = archive(images, "images.zip")
     request = ExportRequest(
@@ -231,7 +231,6 @@ def test_every_refusal_before_work_leaves_no_folder(tmp_path: Path) -> None:
     output = tmp_path / "out"
     requests = {
         "EK002": ExportRequest(None, output, target="jetson-mars"),
-        "EK005": ExportRequest(None, output, quantize="qat"),
         "EK001": ExportRequest(None, output, evaluation_samples=0),
         "EK101": ExportRequest(tmp_path / "absent.onnx", output),
         "EK201": ExportRequest(None, output, evaluation=tmp_path / "absent"),

@@ -34,7 +34,8 @@ def test_the_first_images_are_spread_over_the_set(shipped_source: Source, images
 def test_another_image_stands_in_for_a_broken_one(shipped_source: Source, images: ImageSet, archive: Archive) -> None:
     opened = open_images(archive(images, "images.zip", broken=[99]))
     last_first = opened.select(range(len(opened) - 1, -1, -1))
-    assert first_images(last_first, shipped_source.preprocessing, 8).shape == (8, 3, 32, 32)
+    size = shipped_source.preprocessing.input_size
+    assert first_images(last_first, shipped_source.preprocessing, 8).shape == (8, 3, size, size)
 
 
 def test_too_many_broken_images_are_ek203(shipped_source: Source, images: ImageSet, archive: Archive) -> None:

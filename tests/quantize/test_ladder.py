@@ -20,7 +20,7 @@ from edgekit.quantize._plan import canonical
 from edgekit.quantize.ladder import _precision as precision
 from edgekit.quantize.ladder._equalize import equalize
 from edgekit.quantize.ladder._measure import distance, observe
-from edgekit.quantize.ladder._network import Network
+from edgekit.quantize.ladder._network import Network, Planned
 from edgekit.quantize.ladder._second_order import round_second_order
 from edgekit.quantize.passes import canonicalise
 from edgekit.spec import Effort
@@ -57,7 +57,7 @@ def test_the_network_computes_what_onnxruntime_does(act: str, squeeze: bool) -> 
 def test_the_network_rounds_as_onnxruntime_does(flavour: str) -> None:
     model, chosen = mobilenet(), flavour_for(flavour)
     decided = plan(model, observed(model, tensors_to_calibrate(model, chosen), BATCH), chosen)
-    simulated = Network(canonical(model, chosen)[0]).run(torch.from_numpy(BATCH), decided).numpy()
+    simulated = Network(canonical(model, chosen)[0]).run(torch.from_numpy(BATCH), Planned(decided)).numpy()
     real = run(quantize_static(model, decided)[0], BATCH)
     # Both round the same numbers; ties that float arithmetic decides otherwise are few.
     assert sqnr(real, simulated) > 35
@@ -88,7 +88,7 @@ def test_rounding_by_second_order_is_nearer_than_rounding_each_weight(seed: int)
     )
     rows = torch.randn(1, 16, 12, generator=generator, dtype=torch.float64)
     scales = rows.abs().amax(2) / 7
-    integers = round_second_order(rows, (inputs.T @ inputs / len(inputs))[None], scales)
+    integers = round_second_order(rows, (inputs.T @ inputs / len(inputs))[None], scales, 127)
     nearest = (rows / scales[..., None]).round()
 
     def error(chosen: torch.Tensor) -> float:
@@ -100,7 +100,7 @@ def test_rounding_by_second_order_is_nearer_than_rounding_each_weight(seed: int)
 def test_without_correlation_second_order_is_rounding_to_nearest() -> None:
     rows = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     scales = rows.abs().amax(2) / 127
-    integers = round_second_order(rows, torch.eye(7, dtype=torch.float64).expand(2, 7, 7), scales)
+    integers = round_second_order(rows, torch.eye(7, dtype=torch.float64).expand(2, 7, 7), scales, 127)
     assert torch.equal(integers, (rows / scales[..., None]).round())
 
 

@@ -125,6 +125,7 @@ def test_the_specification_has_exactly_the_fields_of_a_model_spec() -> None:
         output_stride=st.none() | st.sampled_from([4, 8, 16, 32]),
         activation=st.sampled_from(["relu6", "relu"]),
         conv_bias=st.booleans(),
+        channels=st.none() | st.lists(st.integers(1, 999), min_size=1).map(tuple),
     )
 )
 def test_any_model_spec_survives_the_report(spec: ModelSpec) -> None:

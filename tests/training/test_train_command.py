@@ -269,3 +269,22 @@ def test_evaluation_images_of_other_classes_are_refused(tree: Path, tmp_path: Pa
     with pytest.raises(DataError, match="EK207"):
         train_model(TrainRequest(tree, STILL, tmp_path / "out", overrides=SMALL, evaluation=other))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_of_other_classes_or_pixels_is_ek303(
+    checkpoint: Path, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--data", tree, "--epochs", "1", "--teacher", checkpoint, "--output", tmp_path]
+    line = refusal(capsys, *command, *FLAGS[:2], "--input-size", "48", *FLAGS[4:])
+    assert line.startswith("edgekit: EK303")
+    assert "the input size of the teacher is not that of the model" in line
+    other = write_tree(tmp_path / "other", ["frog", "deer"])
+    assert "the number of classes of the teacher" in refusal(
+        capsys, "--data", other, "--epochs", "1", "--teacher", checkpoint, "--output", tmp_path, *FLAGS
+    )
+
+
+def test_a_student_learns_from_a_teacher(checkpoint: Path, tree: Path, tmp_path: Path) -> None:
+    taught = train_model(TrainRequest(tree, TRAINED, tmp_path, overrides=SMALL, teacher=checkpoint))
+    alone = train_model(TrainRequest(tree, TRAINED, tmp_path / "alone", overrides=SMALL))
+    assert taught.history[-1].loss != alone.history[-1].loss

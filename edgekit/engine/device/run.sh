@@ -18,6 +18,7 @@ Build model.engine from model.onnx (or reuse it), time it, run the samples and w
 
 TRTEXEC                path of trtexec (default: from PATH, then /usr/src/tensorrt/bin)
 EDGEKIT_KEEP_ENGINE=1  stop rather than rebuild an engine that does not fit
+EDGEKIT_CACHE          folder where timing caches stay between bundles
 EDGEKIT_WARMUP_MS, EDGEKIT_DURATION_S, EDGEKIT_RUNS   settings of the timing runs (500, 5, 3)
 HELP
 }
@@ -139,6 +140,13 @@ run_trtexec() { # log, arguments; sets status
 
 explain_failure() { # log, what failed, name under which the log is kept
     cp "$1" "$3" 2>/dev/null || :
+    # 35: no driver, or an older one than this CUDA needs; 100: no device.
+    if has_line 'no CUDA-capable device' "$1" || has_line 'CUDA driver version is insufficient' "$1" ||
+        has_line 'CUDA initialization failure with error: 35' "$1" ||
+        has_line 'CUDA initialization failure with error: 100' "$1"; then
+        fail EK703 "CUDA finds no GPU that it can use ($(last_error "$1"))" \
+            "build on a machine with an NVIDIA GPU, and see that its driver is as new as CUDA"
+    fi
     if [ "$status" = 137 ] || has_line '\[E\].*[Oo]ut *[Oo]f *[Mm]emory' "$1" || has_line bad_alloc "$1"; then
         fail EK708 "$2 ran out of memory or was killed (exit status $status; see $3)" \
             "add swap, make a bundle with a smaller workspace than $WORKSPACE_MIB MiB, or close the desktop"
@@ -149,9 +157,10 @@ explain_failure() { # log, what failed, name under which the log is kept
     fail EK712 "$2 failed: $(last_error "$1")" "read $3"
 }
 
-manifest() {
+manifest() { # hash of the engine, compute capability where it is known
     printf '{\n "schema": 1,\n "model": "%s",\n "precision": "%s",\n "typing": "%s",\n "workspace_mib": %s,\n' \
         "$(digest model.onnx)" "$PRECISION" "$TYPING" "$WORKSPACE_MIB"
+    if [ -n "${2:-}" ]; then printf ' "compute_capability": "%s",\n' "$2"; fi
     printf ' "tensorrt": "%s",\n "device": "%s",\n "engine": "%s"\n}\n' \
         "$tensorrt" "$(escaped "${model:-unknown}")" "$1"
 }
@@ -188,7 +197,12 @@ build_engine() {
     free=$(df -Pk . | awk 'NR == 2 { print $4 }')
     [ "${free:-$needed}" -ge "$needed" ] || fail EK706 \
         "the disk has $free KiB free and building may take $needed KiB" "free some space or move the bundle"
-    if [ -f timing.cache ]; then cp timing.cache "$work/timing.cache"; fi
+    # A timing cache is good for one version of TensorRT on one kind of board.
+    board=$(printf %s "${model:-unknown}" | tr -c 'A-Za-z0-9' _)
+    kept=${EDGEKIT_CACHE:+$EDGEKIT_CACHE/timing-$tensorrt-$board.cache}
+    for cache in timing.cache "$kept"; do
+        if [ -f "$cache" ]; then cp "$cache" "$work/timing.cache" && break; fi
+    done
     echo "building the engine with TensorRT $tensorrt (this takes minutes)"
     started=$(date +%s)
     # shellcheck disable=SC2086 # precision_flags holds several words
@@ -200,11 +214,16 @@ build_engine() {
         explain_failure "$work/build.log" "the build" build.log
     fi
     mv "$work/build.log" build.log
-    if ! { manifest "$(digest "$work/model.engine")" >engine.json.part && rm -f engine.json &&
+    if ! { manifest "$(digest "$work/model.engine")" "$(capability build.log)" >engine.json.part &&
+        rm -f engine.json &&
         mv "$work/model.engine" model.engine && mv engine.json.part engine.json; } 2>/dev/null; then
         fail EK706 "model.engine cannot be written" "free some space"
     fi
-    if [ -s "$work/timing.cache" ]; then mv "$work/timing.cache" timing.cache; fi
+    if [ ! -s "$work/timing.cache" ]; then return; fi
+    mv "$work/timing.cache" timing.cache
+    if [ -n "$kept" ] && ! { cp timing.cache "$kept.$$" && mv "$kept.$$" "$kept"; } 2>/dev/null; then
+        rm -f "$kept.$$"
+    fi
 }
 
 read_device() {
@@ -328,13 +347,16 @@ output_values() { # file of --exportOutput: print the values of the output; what
         }' "$1" 2>/dev/null
 }
 
+capability() { # logs of trtexec
+    cat "$@" 2>/dev/null | sed -n 's/.*Compute Capability: *\([0-9.]*\).*/\1/p' | sed 1q
+}
+
 result() {
-    capability=$(cat "$work"/*.log build.log 2>/dev/null |
-        sed -n 's/.*Compute Capability: *\([0-9.]*\).*/\1/p' | sed 1q)
+    found=$(capability "$work"/*.log build.log)
     printf '{"schema":1,"bundle":"%s","tool":"trtexec",\n"device":{"model":%s,"l4t":%s,"tensorrt":"%s","cuda":%s,' \
         "$(digest bundle.json)" "$(quoted "$model")" "$(quoted "$l4t")" "$tensorrt" "$(quoted "$cuda")" &&
         printf '"nvpmodel":%s,"clocks":{%s},"compute_capability":%s},\n' \
-            "$(quoted "$nvpmodel")" "$(sed -n '$p' "$work/clocks")" "$(quoted "$capability")" &&
+            "$(quoted "$nvpmodel")" "$(sed -n '$p' "$work/clocks")" "$(quoted "$found")" &&
         printf '"engine":{"file":"model.engine","sha256":"%s","size_bytes":%s,"build_seconds":%s},\n' \
             "$(digest model.engine)" "$(size_of model.engine)" "$build_seconds" &&
         printf '"settings":{"warmup_ms":%s,"duration_s":%s,"runs":%s,' "$warmup_ms" "$duration_s" "$runs" &&

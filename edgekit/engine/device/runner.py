@@ -50,6 +50,11 @@ def load_stack() -> Any:
     except ImportError as error:
         advice = "install numpy, tensorrt (JetPack has it) and pycuda for this Python, or use run.sh, which needs none"
         raise Failure("EK707", f"a package is missing for {sys.executable} ({error})", advice) from error
+    try:
+        cuda.init()
+    except cuda.Error as error:
+        advice = "build on a machine with an NVIDIA GPU, and see that its driver is as new as CUDA"
+        raise Failure("EK703", f"CUDA finds no GPU that it can use ({error})", advice) from error
     return SimpleNamespace(np=np, trt=trt, cuda=cuda, major=int(trt.__version__.split(".")[0]))
 
 
@@ -102,10 +107,8 @@ def read_device(stack: Any) -> "dict[str, Any]":
         answer = subprocess.check_output(["nvpmodel", "-q"], stderr=subprocess.DEVNULL).decode("utf-8", "replace")
         mode = re.search(r"NV Power Mode: *(\S+)", answer)
     model, l4t = read_text(ROOT / "proc" / "device-tree" / "model"), ".".join(release.groups()) if release else None
-    facts: dict[str, Any] = {"model": model or None, "l4t": l4t, "clocks": {}}
-    facts["tensorrt"] = ".".join(stack.trt.__version__.split(".")[:3])
-    facts.update(cuda=cuda.group() if cuda else None, nvpmodel=mode.group(1) if mode else None)
-    stack.cuda.init()
+    facts: dict[str, Any] = {"model": model or None, "l4t": l4t, "clocks": {}, "cuda": cuda.group() if cuda else None}
+    facts.update(tensorrt=".".join(stack.trt.__version__.split(".")[:3]), nvpmodel=mode.group(1) if mode else None)
     return {**facts, "compute_capability": "{}.{}".format(*stack.cuda.Device(0).compute_capability())}
 
 
@@ -144,8 +147,8 @@ class Sensors(threading.Thread):
 
 def manifest(bundle: "dict[str, Any]", device: "dict[str, Any]", engine: str) -> "dict[str, Any]":
     facts = {name: bundle[name] for name in ("precision", "typing", "workspace_mib")}
-    facts.update(tensorrt=device["tensorrt"], device=device["model"] or "unknown", engine=engine)
-    return {"schema": 1, "model": sha256_of(HERE / "model.onnx"), **facts}
+    facts.update({name: device[name] for name in ("compute_capability", "tensorrt")}, engine=engine)
+    return {"schema": 1, "model": sha256_of(HERE / "model.onnx"), "device": device["model"] or "unknown", **facts}
 
 
 def prepare_engine(bundle: "dict[str, Any]", device: "dict[str, Any]", rebuild: bool) -> "float | None":
@@ -197,7 +200,6 @@ def explain_failure(bundle: "dict[str, Any]", status: int, log: str) -> Failure:
 def build_into(folder: Path) -> None:
     """Write the engine into a folder; what goes wrong is printed for `explain_failure` to read."""
     bundle, stack = read_bundle(), load_stack()
-    stack.cuda.init()
     atexit.register(stack.cuda.Device(0).make_context().pop)
     trt, strong, precision = stack.trt, bundle["typing"] == "strong", bundle["precision"]
     # 11 knows strongly typed networks only: a weakly typed fp16 bundle would silently become fp32 there.

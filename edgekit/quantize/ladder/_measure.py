@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from edgekit.quantize._graph import name_of
 from edgekit.quantize._plan import Plan
-from edgekit.quantize.ladder._network import Network
+from edgekit.quantize.ladder._network import Network, Planned
 from edgekit.spec import Range
 
 ROUNDS, FRAMES = 8, 4
@@ -36,7 +36,8 @@ class Distance:
 
 def answers(network: Network, images: torch.Tensor, plan: Plan | None = None) -> torch.Tensor:
     """Return the logits (N, classes) of all images."""
-    return torch.cat([network.run(part, plan).flatten(1) for part in torch.split(images, network.chunk)])
+    rounding = None if plan is None else Planned(plan)
+    return torch.cat([network.run(part, rounding).flatten(1) for part in torch.split(images, network.chunk)])
 
 
 def distance(reference: torch.Tensor, logits: torch.Tensor) -> Distance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -21,6 +22,31 @@ Inputs = Sequence[torch.Tensor | None]
 # Images that run at once: enough to keep the cores busy, few enough for their largest tensors to stay small.
 CHUNK = 16
 _LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
+
+
+class Rounding(Protocol):
+    """What integers make of activations, weights and biases."""
+
+    def activation(self, value: ir.Value, tensor: torch.Tensor) -> torch.Tensor:
+        """Return an activation as its quantizer leaves it."""
+
+    def layer(self, node: ir.Node) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return the weight and the bias of a node, None for what stays as it is."""
+
+
+class Planned:
+    """The rounding of a finished plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def activation(self, value: ir.Value, tensor: torch.Tensor) -> torch.Tensor:
+        """Return an activation as its quantizer leaves it."""
+        return rounded(tensor, self._plan.activations.get(name_of(value)))
+
+    def layer(self, node: ir.Node) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return the weight that the plan's integers stand for and the bias it wants."""
+        return planned(node, self._plan)
 
 
 class Network:
@@ -52,25 +78,26 @@ class Network:
     def run(
         self,
         images: torch.Tensor,
-        plan: Plan | None = None,
+        rounding: Rounding | None = None,
         watch: Callable[[ir.Value, torch.Tensor], None] = lambda value, tensor: None,
     ) -> torch.Tensor:
-        """Return the first output for images (N, C, H, W), in float or as the plan's integers would compute it.
+        """Return the first output for images (N, C, H, W), in float or as integers would compute it.
 
         Args:
             images: Model input, float32.
-            plan: Rounds activations, weights and biases; None computes in float.
+            rounding: Rounds activations, weights and biases; None computes in float.
             watch: Called with every value and its tensor, before it is rounded.
         """
         values: dict[ir.Value, torch.Tensor] = {self.input: images}
         watch(self.input, images)
-        if plan is not None:
-            values[self.input] = rounded(images, plan.activations.get(name_of(self.input)))
+        if rounding is not None:
+            values[self.input] = rounding.activation(self.input, images)
         for node, last in zip(self.nodes, self.last_uses(), strict=True):
-            result = compute(node, self.inputs(node, values), *planned(node, plan))
+            weight, bias = (None, None) if rounding is None else rounding.layer(node)
+            result = compute(node, self.inputs(node, values), weight, bias)
             output = node.outputs[0]
             watch(output, result)
-            values[output] = result if plan is None else rounded(result, plan.activations.get(name_of(output)))
+            values[output] = result if rounding is None else rounding.activation(output, result)
             for value in last:
                 values.pop(value, None)
         return values[self.output]
@@ -89,9 +116,9 @@ class Network:
         return result
 
 
-def planned(node: ir.Node, plan: Plan | None) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+def planned(node: ir.Node, plan: Plan) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Return the weight that the plan's integers stand for and the bias it wants, None where it changes nothing."""
-    if plan is None or node.op_type not in WEIGHTED:
+    if node.op_type not in WEIGHTED:
         return None, None
     bias = plan.biases.get(node_name(node))
     weight = None

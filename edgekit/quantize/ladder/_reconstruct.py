@@ -75,13 +75,14 @@ class Reconstruct:
             centred = inputs - inputs.mean(1, keepdim=True)
             moments = (centred.transpose(1, 2) @ centred / inputs.shape[1]).double()
         fitted = from_rows(rows.reshape(weight.shape[axis], -1).numpy(), weight.shape, axis).astype(np.float32)
+        largest = plan.flavour.largest_weight
         parameters, _ = layer_parameters(node, fitted, _bias_or_none(node, plan), source, plan.flavour)
         scales = torch.tensor(parameters.scale, dtype=torch.float64).reshape(groups, -1)
         if own:
             channels = rows.shape[0] * rows.shape[1]
-            chosen = round_second_order(rows.reshape(channels, 1, -1), moments, scales.reshape(channels, 1))
+            chosen = round_second_order(rows.reshape(channels, 1, -1), moments, scales.reshape(channels, 1), largest)
         else:
-            chosen = round_second_order(rows, moments, scales)
+            chosen = round_second_order(rows, moments, scales, largest)
         integer_rows = chosen.reshape(weight.shape[axis], -1).numpy().astype(np.int8)
         if plan.flavour.guards_pairs and not is_depthwise(node):
             integer_rows = within_pairs(integer_rows)

@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import torch
 
-WEIGHT_MAX = 127
 DAMPING = 1e-3
 BLOCK = 64
 
 
-def round_second_order(weights: torch.Tensor, moments: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+def round_second_order(
+    weights: torch.Tensor, moments: torch.Tensor, scales: torch.Tensor, largest: int
+) -> torch.Tensor:
     """Return the integers, float64 (B, R, K), of weights that are read through the same inputs in each of B groups.
 
     Args:
         weights: Real weights, float64 (B, R, K): R output channels over K inputs in each group.
         moments: Second moments of the inputs of each group, float64 (B, K, K).
         scales: Step of each channel, float64 (B, R).
+        largest: Largest integer that a weight may become.
     """
     factor, order = _factor(moments)
     batch, rows, columns = weights.shape
@@ -34,7 +36,7 @@ def round_second_order(weights: torch.Tensor, moments: torch.Tensor, scales: tor
         block, errors = left[:, :, start:end].clone(), torch.zeros_like(left[:, :, start:end])
         upper = factor[:, start:end, start:end]
         for column in range(end - start):
-            chosen = (block[:, :, column] / scales).round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
+            chosen = (block[:, :, column] / scales).round().clamp(-largest, largest)
             integers[:, :, start + column] = chosen
             error = (block[:, :, column] - chosen * scales) / upper[:, column, column, None]
             block[:, :, column + 1 :] -= error[:, :, None] * upper[:, None, column, column + 1 :]

@@ -67,12 +67,15 @@ def build(options: "dict[str, str]", trouble: str) -> int:
         "memory": "[E] Error[2]: [builder.cpp::build::1] Error Code 2: OutOfMemory (no further information)",
         "node": "[E] [TRT] ModelImporter.cpp:794: While parsing node number 3 [HardSwish]:",
         "disk": "[E] Saving engine to file failed.",
+        "gpu": "[W] [TRT] CUDA initialization failure with error: 35. Please check your CUDA installation",
     }
     if trouble in messages:
         print(f"[11/24/2026-10:00:00] {messages[trouble]}")
         return 1
     engine.write_bytes(b"engine of " + Path(options["--onnx"]).read_bytes())
-    Path(options["--timingCacheFile"]).write_bytes(b"cache")
+    # What was timed before is kept, and what is new is added.
+    with Path(options["--timingCacheFile"]).open("ab") as cache:
+        cache.write(b"cache ")
     print("[11/24/2026-10:00:00] [I] Engine built in 12.5 sec.")
     return 0
 

@@ -1,5 +1,6 @@
 """A stand-in for pycuda.driver on the memory of the host: it proves the flow of a program, no numbers."""
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,7 +36,13 @@ class Device:
         return 5, 3
 
 
+class Error(Exception):
+    pass
+
+
 def init() -> None:
+    if os.environ.get("STANDIN_TROUBLE") == "gpu":
+        raise Error("cuInit failed: no CUDA-capable device is detected")
     Device.ready = True
 
 

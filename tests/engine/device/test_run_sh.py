@@ -199,6 +199,23 @@ def test_an_engine_that_does_not_fit_is_rebuilt_or_kept(bundle: Bundle, kind: st
     assert bundle.result()["engine"]["build_seconds"] == 12.5
 
 
+def test_a_timing_cache_stays_for_each_version_and_board(bundle: Bundle, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for version in ("8.2.1", "8.2.1", "8.6.1"):
+        (bundle.folder / "timing.cache").unlink(missing_ok=True)
+        succeed(bundle, "--samples-only", "--rebuild", FAKE_VERSION=version, EDGEKIT_CACHE=str(kept))
+    board = "NVIDIA_Jetson_Nano_Developer_Kit"
+    assert {path.name: path.read_text() for path in kept.iterdir()} == {
+        f"timing-8.2.1-{board}.cache": "cache cache ",
+        f"timing-8.6.1-{board}.cache": "cache ",
+    }
+
+
+def test_a_folder_for_timing_caches_that_is_not_there_is_no_error(bundle: Bundle) -> None:
+    succeed(bundle, "--samples-only", EDGEKIT_CACHE="/nowhere")
+
+
 def test_a_missing_trtexec_is_told(bundle: Bundle) -> None:
     check_failure(bundle, run(bundle, TRTEXEC="/nowhere/trtexec"), "EK707", "/nowhere/trtexec", "JetPack")
     check_failure(bundle, run(bundle, FAKE_TROUBLE="no banner"), "EK707", "version")
@@ -207,6 +224,7 @@ def test_a_missing_trtexec_is_told(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("trouble", "code", "word"),
     [
+        ("gpu", "EK703", "error: 35"),
         ("killed", "EK708", "swap"),
         ("memory", "EK708", "1024 MiB"),
         ("disk", "EK706", "space"),
@@ -304,8 +322,9 @@ def test_help_and_unknown_options(bundle: Bundle) -> None:
     assert run(bundle, "--frobnicate").returncode == 2
 
 
-def test_shellcheck_has_no_finding() -> None:
+@pytest.mark.parametrize("name", ["run.sh", "session.sh"])
+def test_shellcheck_has_no_finding(name: str) -> None:
     program = Path(sys.executable).with_name("shellcheck")
-    script = Path(__file__).parents[3] / "edgekit" / "engine" / "device" / "run.sh"
+    script = Path(__file__).parents[3] / "edgekit" / "engine" / "device" / name
     done = subprocess.run([str(program), str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")

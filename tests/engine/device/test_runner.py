@@ -141,6 +141,7 @@ def test_a_missing_package_is_told(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("trouble", "code", "word"),
     [
+        ("gpu", "EK703", "no CUDA-capable device"),
         ("killed", "EK708", "swap"),
         ("memory", "EK708", "1024 MiB"),
         ("node", "EK712", "HardSwish"),
