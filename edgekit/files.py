@@ -11,9 +11,12 @@ import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 @contextlib.contextmanager
@@ -91,3 +94,17 @@ def check_folder(path: Path) -> None:
     with writing(probe):
         pass
     probe.unlink(missing_ok=True)
+
+
+def read_at_most(path: Path, limit: int) -> bytes | None:
+    """Return the bytes of a file that anybody may have written, None when it has more than `limit`; raises OSError."""
+    with path.open("rb") as stream:
+        content = stream.read(limit + 1)
+    return content if len(content) <= limit else None
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say in one line which field of a file is wrong, and how."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = ".".join(map(str, first["loc"])) or "the file"
+    return f"{field}: {first['msg']}"

@@ -9,6 +9,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgekit.errors import TargetError
+from edgekit.files import first_fault, read_at_most
 
 RESULT: Final = "result.json"
 LARGEST_RESULT: Final = 128 << 20
@@ -144,18 +145,15 @@ def read_answer(path: Path) -> Answer:
         TargetError: EK720 when it is missing, too large, not what a device answers, or of another version.
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_RESULT + 1)
+        content = read_at_most(path, LARGEST_RESULT)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    if len(content) > LARGEST_RESULT:
+    if content is None:
         raise _unreadable(path, f"it is larger than {LARGEST_RESULT >> 20} MiB; time for less long")
     try:
         return Answer.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise _unreadable(path, f"{field}: {first['msg']}") from error
+        raise _unreadable(path, first_fault(error)) from error
 
 
 def _unreadable(path: Path, what: str) -> TargetError:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgekit.engine._answer import RESULT, Answer, AnsweredDevice, Sha256, Text, read_answer
 from edgekit.engine._bundle import MANIFEST
 from edgekit.errors import TargetError
-from edgekit.files import sha256_of
+from edgekit.files import first_fault, sha256_of
 
 ENGINE_FILE: Final = "model.engine"
 ENGINE_MANIFEST: Final = "engine.json"
@@ -110,9 +110,7 @@ def _read_manifest(path: Path) -> EngineManifest:
     except OSError as error:
         raise _unfitting(path.name, error.strerror or str(error)) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise _unfitting(path.name, f"{field}: {first['msg']}") from error
+        raise _unfitting(path.name, first_fault(error)) from error
 
 
 def _unfitting(where: str, what: str) -> TargetError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -15,10 +14,10 @@ from scipy.optimize import nnls
 from edgekit.pruning._allocate import Cost
 from edgekit.pruning._structure import LayerShape, Structure
 from edgekit.targets import Coefficients, LayerCost, Peaks, estimate, total_ms
+from edgekit.turns import frame_seconds
 
 # Shares of (input, output) channels at which a layer is timed; between them its time is a fit.
 _POINTS = ((1.0, 1.0), (0.75, 0.75), (1.0, 0.5), (0.5, 1.0), (0.5, 0.5), (0.25, 0.25))
-ROUNDS, FRAMES = 8, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +98,10 @@ def _clock(layer: LayerShape, channels: Sequence[int], threads: int) -> LayerClo
         if layer.inputs is not None and not layer.depthwise:
             choice[layer.inputs] = max(1, round(choice[layer.inputs] * share_in))
         choices.append(choice)
-    seconds = _frame_seconds([_alone(layer, choice) for choice in choices], threads)
+    models = [_alone(layer, choice) for choice in choices]
+    shapes = [[dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] for model in models]
+    frames = [np.full(shape, 0.5, np.float32) for shape in shapes]
+    seconds = np.asarray(frame_seconds(models, frames, threads=threads))
     terms = np.stack([_terms(layer, choice) for choice in choices])
     # Relative errors: a narrow form counts as much as a wide one.
     weights, _ = nnls(terms / seconds[:, np.newaxis], np.ones(len(choices)))
@@ -131,29 +133,3 @@ def _alone(layer: LayerShape, channels: Sequence[int]) -> onnx.ModelProto:
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-
-
-def _frame_seconds(models: Sequence[onnx.ModelProto], threads: int) -> npt.NDArray[np.float64]:
-    """Return the seconds of one frame through each model, in turns: the median of the fastest frame of each turn."""
-    import onnxruntime
-
-    runs: list[Callable[[], object]] = []
-    for model in models:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        shape = session.get_inputs()[0].shape
-        feed = {"input": np.full(shape, 0.5, np.float32)}
-        runs.append(lambda session=session, feed=feed: session.run(None, feed))  # type: ignore[misc]
-    fastest: list[list[float]] = [[] for _ in runs]
-    for _ in range(ROUNDS):
-        for index, run in enumerate(runs):
-            turn = []
-            for _ in range(FRAMES):
-                started = time.perf_counter()
-                run()
-                turn.append(time.perf_counter() - started)
-            fastest[index].append(min(turn))
-    return np.asarray([np.median(times) for times in fastest])

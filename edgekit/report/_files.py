@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from edgekit.errors import ModelError
-from edgekit.files import write_json
+from edgekit.files import first_fault, read_at_most, write_json
 from edgekit.report._device_schema import DeviceReport
 from edgekit.report._schema import Report
 
@@ -27,18 +27,15 @@ def read(path: Path) -> Report:
         ModelError: EK107 when the file is missing, is not a report, or is one of another version.
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST_BYTES + 1)
+        content = read_at_most(path, _LARGEST_BYTES)
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
-    if len(content) > _LARGEST_BYTES:
+    if content is None:
         raise _unreadable(path, f"it is larger than {_LARGEST_BYTES >> 20} MiB")
     try:
         return Report.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise _unreadable(path, f"{field}: {first['msg']}") from error
+        raise _unreadable(path, first_fault(error)) from error
 
 
 def _unreadable(path: Path, what: str) -> ModelError:

@@ -19,11 +19,10 @@ from edgekit.quantize._layers import WEIGHTED, bias_of, is_depthwise, origin, we
 from edgekit.quantize._parameters import from_rows, rows_of, within_pairs
 from edgekit.quantize._plan import Plan, canonical
 from edgekit.quantize.ladder._measure import answers, distance
-from edgekit.quantize.ladder._network import Network, dequantized_weight, rounded
+from edgekit.quantize.ladder._network import LIMITS, Network, dequantized_weight, rounded
 from edgekit.spec import QuantizationParameters, Rung
 
 Batch = tuple[torch.Tensor, torch.Tensor | None]
-_LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 # Shares of a scale and of a mean bias that one step moves: far below what a weight may, since they move whole tensors.
 SCALE_RATE = 0.001
 BIAS_RATE = 0.05
@@ -163,7 +162,7 @@ class Trained:
         origin_name = self._origin.get(name_of(value))
         if parameters is None or origin_name is None:
             return rounded(tensor, parameters)
-        low, high = (limit - parameters.zero_point[0] for limit in _LIMITS[parameters.dtype])
+        low, high = (limit - parameters.zero_point[0] for limit in LIMITS[parameters.dtype])
         scale = self._scales[origin_name]
         steps = (tensor / scale).clamp(low, high)
         return (steps + (steps.round() - steps).detach()) * scale

@@ -19,12 +19,13 @@ from edgekit.quantize._plan import Plan, canonical, plan, tensors_to_calibrate
 from edgekit.quantize._static import quantize_static
 from edgekit.quantize.ladder import _precision as precision
 from edgekit.quantize.ladder._equalize import EQUALIZED_KEY, equalize
-from edgekit.quantize.ladder._measure import Distance, answers, distance, frame_times, observe
+from edgekit.quantize.ladder._measure import Distance, answers, distance, observe
 from edgekit.quantize.ladder._network import Network
 from edgekit.quantize.ladder._reconstruct import Reconstruct, correct_bias
 from edgekit.quantize.ladder._walk import Walk
 from edgekit.quantize.passes import canonicalise
 from edgekit.spec import Effort, Note, Range, Rung
+from edgekit.turns import frame_seconds
 
 HELD_OUT_SHARE = 5
 FEWEST_IMAGES = 10
@@ -260,7 +261,7 @@ class _Climb:
     def _fast(self, states: list[_State]) -> list[_State]:
         advance = self.progress("timing precisions", len(states))
         models = [quantize_static(state.model, state.plan)[0] for state in states]
-        times = frame_times(models, self.frame, advance)
+        times = frame_seconds(models, [self.frame] * len(models), progress=advance)
         fast = precision.fast_ones(times)
         # All of them would take long to tell apart by distance: the ends of the list and a few between.
         step = max(1, len(fast) // MOST_COMPARED)

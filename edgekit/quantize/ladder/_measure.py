@@ -1,14 +1,12 @@
-"""What the ladder measures: distance from the float answers, ranges of activations, time of candidates."""
+"""What the ladder measures: distance from the float answers, and ranges of activations."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnx_ir as ir
 import torch
 import torch.nn.functional as F
@@ -17,8 +15,6 @@ from edgekit.quantize._graph import name_of
 from edgekit.quantize._plan import Plan
 from edgekit.quantize.ladder._network import Network, Planned
 from edgekit.spec import Range
-
-ROUNDS, FRAMES = 8, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,32 +75,3 @@ def observe(network: Network, images: torch.Tensor, tensors: Collection[str]) ->
     for part in torch.split(images, network.chunk):
         network.run(part, watch=watch)
     return Observed(ranges, magnitudes)
-
-
-def frame_times(
-    models: Sequence[onnx.ModelProto],
-    frame: npt.NDArray[np.float32],
-    progress: Callable[[int], None] = lambda amount: None,
-) -> list[float]:
-    """Return the seconds of one frame through each model, in turns: the median of the fastest frame of each turn."""
-    import onnxruntime
-
-    sessions = []
-    for model in models:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        serialized = model.SerializeToString()
-        sessions.append(onnxruntime.InferenceSession(serialized, options, providers=["CPUExecutionProvider"]))
-        progress(1)
-    feeds = [{session.get_inputs()[0].name: frame} for session in sessions]
-    fastest: list[list[float]] = [[] for _ in sessions]
-    for _ in range(ROUNDS):
-        for index, session in enumerate(sessions):
-            turn = []
-            for _ in range(FRAMES):
-                started = time.perf_counter()
-                session.run(None, feeds[index])
-                turn.append(time.perf_counter() - started)
-            fastest[index].append(min(turn))
-    return [float(np.median(times)) for times in fastest]

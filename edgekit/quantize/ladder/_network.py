@@ -21,7 +21,7 @@ from edgekit.spec import QuantizationParameters
 Inputs = Sequence[torch.Tensor | None]
 # Images that run at once: enough to keep the cores busy, few enough for their largest tensors to stay small.
 CHUNK = 16
-_LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
+LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
 class Rounding(Protocol):
@@ -142,13 +142,13 @@ def rounded(values: torch.Tensor, parameters: QuantizationParameters | None) -> 
         return values
     (scale,), (zero_point,) = parameters.scale, parameters.zero_point
     # One pass over memory; it multiplies by the inverse where `codes` divides, which moves a tie at most.
-    return torch.fake_quantize_per_tensor_affine(values, scale, zero_point, *_LIMITS[parameters.dtype])
+    return torch.fake_quantize_per_tensor_affine(values, scale, zero_point, *LIMITS[parameters.dtype])
 
 
 def codes(values: torch.Tensor, parameters: QuantizationParameters) -> torch.Tensor:
     """Return the integers of values, as torch.uint8 or torch.int8."""
     (scale,), (zero_point,) = parameters.scale, parameters.zero_point
-    low, high = _LIMITS[parameters.dtype]
+    low, high = LIMITS[parameters.dtype]
     dtype = torch.uint8 if parameters.dtype == "uint8" else torch.int8
     return values.div(scale).round_().add_(zero_point).clamp_(low, high).to(dtype)
 
