@@ -1,0 +1,83 @@
+"""Plain frozen results of a comparison: `validate` measures them, `report` writes them. Nothing here runs."""
+
+from __future__ import annotations
+
+from edgekit.results._comparison import (
+    COMPARISON_SCHEMA,
+    ComparedModel,
+    Comparison,
+    LatencySamples,
+)
+from edgekit.results._device import (
+    DevicePower,
+    DeviceSpeedup,
+    DeviceTimes,
+    RunRatio,
+    RunTimes,
+)
+from edgekit.results._drift import (
+    SQNR_LIMIT_DB,
+    Accuracy,
+    ClassChange,
+    Drift,
+    DriftDetail,
+    Flip,
+    NonInferiority,
+    OutputDrift,
+    Significance,
+    Verdict,
+)
+from edgekit.results._findings import (
+    Cause,
+    Diagnosis,
+    Finding,
+    LayerError,
+)
+from edgekit.results._gate import Check, GateResult, Outcome
+from edgekit.results._latency import (
+    BatchThroughput,
+    Bench,
+    BenchedModel,
+    Latency,
+    MachineState,
+    ModelLatency,
+    NoiseFloor,
+    Percentiles,
+)
+
+__all__ = [
+    "COMPARISON_SCHEMA",
+    "SQNR_LIMIT_DB",
+    "Accuracy",
+    "BatchThroughput",
+    "Bench",
+    "BenchedModel",
+    "Cause",
+    "Check",
+    "ClassChange",
+    "ComparedModel",
+    "Comparison",
+    "DevicePower",
+    "DeviceSpeedup",
+    "DeviceTimes",
+    "Diagnosis",
+    "Drift",
+    "DriftDetail",
+    "Finding",
+    "Flip",
+    "GateResult",
+    "Latency",
+    "LatencySamples",
+    "LayerError",
+    "MachineState",
+    "ModelLatency",
+    "NoiseFloor",
+    "NonInferiority",
+    "Outcome",
+    "OutputDrift",
+    "Percentiles",
+    "RunRatio",
+    "RunTimes",
+    "Significance",
+    "Verdict",
+]
