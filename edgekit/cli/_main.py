@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import sys
@@ -12,36 +13,63 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, prune, targets, train, validate
 from edgekit.errors import EdgekitError, UsageError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+# Set by the shell when it completes a command line.
+COMPLETION = "_EDGEKIT_COMPLETE"
 # How torch and onnxruntime say, in exceptions of their own, that an allocation failed.
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|failed to allocate|bad[_ ]alloc", re.IGNORECASE)
 
-app = typer.Typer(
-    name="edgekit",
-    help="Quantize MobileNets to int8 for edge devices, and prove what it cost.",
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-COMMANDS: Mapping[str, Callable[..., None]] = {
-    "models": models.command,
-    "profile": profile.command,
-    "train": train.command,
-    "prune": prune.command,
-    "export": export.command,
-    "validate": validate.command,
-    "inspect": inspect.command,
-    "targets": targets.command,
-    "check-engine": check_engine.command,
-    "build": build.command,
-    "doctor": doctor.command,
+# What each command does, in the order of `edgekit --help`. The text stands here as well as in the command's own file,
+# so that help does not import all of them; a test holds the two together.
+COMMANDS: Mapping[str, str] = {
+    "models": "List the architectures known: name, widths, input sizes, parameters, MACs.",
+    "profile": (
+        "Show parameters, MACs and activation bytes, layer by layer and in total; with --target an estimated time."
+    ),
+    "train": "Train or fine-tune a MobileNet on labelled images; resumes to the same result.",
+    "prune": "Make a model smaller, and bring what is left back to what the original computes.",
+    "export": "Export a MobileNet to ONNX, quantize it to int8, and measure what that cost against FP32.",
+    "validate": "Compare any two of model and device result: accuracy drift and time per frame.",
+    "inspect": (
+        "Show what each layer of an ONNX model really runs in, how far it is from FP32, and what is wrong with it."
+    ),
+    "targets": "List the targets and what each can do; every fact with its source and how sure it is.",
+    "check-engine": "Lower a model for a target and let NVIDIA's own parser and builder judge it, without a GPU.",
+    "build": "Build, time and check an engine here, in a container or on the device; or write what does so elsewhere.",
+    "doctor": "Tell what is installed, what this CPU can do, what is missing and how to get it.",
 }
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+
+
+def implementation(name: str) -> Callable[..., None]:
+    """Import the file of a command and return what it runs."""
+    command: Callable[..., None] = importlib.import_module(f"edgekit.cli.{name.replace('-', '_')}").command
+    return command
+
+
+def application(words: Sequence[str]) -> typer.Typer:
+    """Return the program for one command line; of commands that it does not name, help alone is there."""
+    app = typer.Typer(
+        name="edgekit",
+        help="Quantize MobileNets to int8 for edge devices, and prove what it cost.",
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, summary in COMMANDS.items():
+        # Completion in the shell needs the options of all.
+        if name in words or COMPLETION in os.environ:
+            app.command(name)(implementation(name))
+        else:
+            app.command(name, help=summary)(_not_named)
+    return app
+
+
+def _not_named() -> None:
+    raise AssertionError("a command ran that the command line does not name")
 
 
 def _print_version(wanted: bool) -> None:
@@ -50,7 +78,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
 ) -> None:
@@ -66,7 +93,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns 0 on success, 1 when a check failed, 2 on bad input, 130 on Ctrl-C."""
     words = list(arguments)
     try:
-        result = app(words or ["--help"], prog_name="edgekit", standalone_mode=False, obj=tuple(words))
+        result = application(words)(words or ["--help"], prog_name="edgekit", standalone_mode=False, obj=tuple(words))
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     except Exception as error:

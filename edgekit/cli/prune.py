@@ -40,7 +40,10 @@ def command(
     widths: Annotated[
         str, typer.Option(help="How many stay: sensitivity (measured) or uniform, the same share everywhere.")
     ] = "sensitivity",
-    divisor: Annotated[int, typer.Option(help="Channel counts become multiples of it.")] = 8,
+    divisor: Annotated[
+        int | None,
+        typer.Option(help="Channel counts become multiples of it. Default: 8, or what --target computes at once."),
+    ] = None,
     recover: Annotated[
         str,
         typer.Option(
@@ -85,7 +88,7 @@ def command(
 
     chosen = common.choice(method, get_args(Method), "--method")
     budgets: dict[CostKind, float | None] = {"macs": macs, "params": params, "latency": latency}
-    structured = _structured(chosen, budgets, amount, importance, widths, divisor)
+    structured = _structured(chosen, budgets, amount, importance, widths, divisor, target)
     changes = {"batch_size": batch_size, "learning_rate": learning_rate}
     given = {name: value for name, value in changes.items() if value is not None}
     training = named_recipe(recipe)
@@ -128,11 +131,13 @@ def _structured(
     amount: float | None,
     importance: str,
     widths: str,
-    divisor: int,
+    divisor: int | None,
+    target: str | None,
 ) -> Structured | None:
     """Read the options of structured pruning; raises UsageError EK001 for those of another method."""
     from typing import get_args
 
+    from edgekit.pipeline.prune import channel_multiple_for
     from edgekit.pruning import Importance, Structured, Widths
 
     given = [(cost, ratio) for cost, ratio in budgets.items() if ratio is not None]
@@ -150,7 +155,7 @@ def _structured(
         ratio=ratio,
         importance=common.choice(importance, get_args(Importance), "--importance"),
         widths=common.choice(widths, get_args(Widths), "--widths"),
-        divisor=divisor,
+        divisor=channel_multiple_for(target) if divisor is None else divisor,
     )
 
 

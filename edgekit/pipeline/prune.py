@@ -45,8 +45,9 @@ from edgekit.pruning import (
     prune_unstructured,
     recover_masked,
 )
+from edgekit.report import environment
 from edgekit.spec import DEFAULT_OPSET, ModelSpec, Note
-from edgekit.targets import load_card, load_estimator, peaks_of
+from edgekit.targets import CHANNEL_MULTIPLE, channel_multiple, load_card, load_estimator, peaks_of
 from edgekit.training import EpochResult, Step
 from edgekit.validate import runner, session
 
@@ -184,6 +185,11 @@ def prune_model(
         request.output, loaded.source, spec, profile(loaded.module, size), profile(module, size), pruned, masked,
         measured, history, tuple(notes),
     )  # fmt: skip
+
+
+def channel_multiple_for(target: str | None) -> int:
+    """Return the multiple that channel counts should be of on a target; raises UsageError EK002 when there is none."""
+    return CHANNEL_MULTIPLE if target is None else channel_multiple(load_card(target), environment().cpu_int8)
 
 
 def _prune(

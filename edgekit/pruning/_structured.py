@@ -17,6 +17,7 @@ from edgekit.pruning._repair import Repair, no_images, reestimate, repair
 from edgekit.pruning._sensitivity import Sensitivity, best, sensitivities
 from edgekit.pruning._structure import Structure, remove, structure
 from edgekit.spec import ModelSpec
+from edgekit.targets import CHANNEL_MULTIPLE
 
 Widths = Literal["sensitivity", "uniform"]
 CostKind = Literal["macs", "params", "latency"]
@@ -43,7 +44,7 @@ class Structured:
     ratio: float
     importance: Importance = "taylor"
     widths: Widths = "sensitivity"
-    divisor: int = 8
+    divisor: int = CHANNEL_MULTIPLE
     recover: Repair = "repair"
 
 

@@ -1,5 +1,6 @@
 """What each target can do (the cards of `engines/`), the plan for a model on one of them, and what it may take."""
 
+from edgekit.targets._alignment import CHANNEL_MULTIPLE, channel_multiple
 from edgekit.targets._card import Card, Fact, Release, Stack, load_card, names, read_card
 from edgekit.targets._estimate import Coefficients, LayerCost, LayerTime, Peaks, estimate, peaks_of, total_ms
 from edgekit.targets._estimator import Anchor, Estimator, Family, estimator_text, load_estimator
@@ -20,6 +21,7 @@ from edgekit.targets._plan import (
 
 __all__ = [
     "CHANGES",
+    "CHANNEL_MULTIPLE",
     "Anchor",
     "BuildPlan",
     "Card",
@@ -38,6 +40,7 @@ __all__ = [
     "Rewrite",
     "Stack",
     "Wishes",
+    "channel_multiple",
     "choose_stack",
     "estimate",
     "estimator_text",

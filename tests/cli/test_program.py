@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import pytest
 from command_line import edgekit, environment, python, refusal, started
 
 import edgekit as package
-from edgekit.cli._main import COMMANDS
+from edgekit.cli._main import COMMANDS, implementation
 from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
@@ -29,6 +30,11 @@ def test_help_lists_exactly_the_commands() -> None:
     text = edgekit("--help").out
     listed = re.findall(r"^│ ([a-z-]+) {2,}\w", text.partition("Commands")[2], re.MULTILINE)
     assert listed == PROMISED == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", PROMISED)
+def test_help_says_of_a_command_what_its_own_file_says(command: str) -> None:
+    assert COMMANDS[command] == inspect.getdoc(implementation(command))
 
 
 def test_no_arguments_show_the_help() -> None:
