@@ -49,7 +49,7 @@ def test_profile_shows_what_depthwise_separable_convolutions_save() -> None:
 
 def test_profile_takes_the_model_that_ships_by_default_and_flags_describe_another() -> None:
     shipped = edgekit("profile", "--json").facts
-    assert (shipped["model"]["num_classes"], shipped["model"]["input_size"]) == (10, 96)
+    assert (shipped["model"]["num_classes"], shipped["model"]["input_size"]) == (10, 128)
     assert shipped["total"]["parameters"] < 1_000_000
     flags = ("--width", 0.5, "--num-classes", 7, "--input-size", 96, "--bn-eps", 0.002)
     described = edgekit("profile", "mobilenet_v3_small", *flags, "--json").facts
