@@ -63,7 +63,7 @@ def test_profile_with_images_tells_what_each_layer_puts_out(tree: Path) -> None:
     assert outcome.err == ""
     layers = {layer["name"]: layer for layer in outcome.facts["activations"]}
     rectified = layers["features.0.2"]
-    assert (rectified["minimum"], rectified["count"]) == (0.0, 6 * 16 * 48 * 48)
+    assert (rectified["minimum"], rectified["count"]) == (0.0, 6 * 16 * 64 * 64)
     assert 0 < rectified["zero_share"] < 1
     assert rectified["maximum"] <= 6
     assert rectified["mean"] > 0
