@@ -12,7 +12,20 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, prune, targets, train, validate
+from edgekit.cli import (
+    bench,
+    build,
+    check_engine,
+    doctor,
+    export,
+    inspect,
+    models,
+    profile,
+    prune,
+    targets,
+    train,
+    validate,
+)
 from edgekit.errors import EdgekitError, UsageError
 
 BAD_INPUT = 2
@@ -34,6 +47,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "prune": prune.command,
     "export": export.command,
     "validate": validate.command,
+    "bench": bench.command,
     "inspect": inspect.command,
     "targets": targets.command,
     "check-engine": check_engine.command,

@@ -59,9 +59,7 @@ def halves(generator: np.random.Generator, trials: int, frames: int) -> Floats:
     return _two_states(generator, trials, frames, begins=1 / 60, ends=1 / 60)
 
 
-def _two_states(
-    generator: np.random.Generator, trials: int, frames: int, *, begins: float, ends: float
-) -> Floats:
+def _two_states(generator: np.random.Generator, trials: int, frames: int, *, begins: float, ends: float) -> Floats:
     slow = np.zeros((trials, frames), dtype=bool)
     slow[:, 0] = generator.random(trials) < begins / (begins + ends)
     draws = generator.random((trials, frames))

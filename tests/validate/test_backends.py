@@ -110,7 +110,7 @@ def test_what_openvino_does_not_know_is_ek612(tmp_path: Path) -> None:
     graph = helper.make_graph([node], "strange", value, [helper.make_empty_tensor_value_info("output")])
     imports = [helper.make_opsetid("", 17), helper.make_opsetid("elsewhere", 1)]
     onnx.save_model(helper.make_model(graph, opset_imports=imports, ir_version=9), strange)
-    with pytest.raises(ComparisonError, match="EK612 .*strange.onnx: OpenVINO cannot run it"):
+    with pytest.raises(ComparisonError, match=r"EK612 .*strange\.onnx: OpenVINO cannot run it"):
         choose_backend("openvino").open(strange, threads=1)
 
 
