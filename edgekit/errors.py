@@ -53,6 +53,11 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK507": "quantization-aware training diverged",
         # EK6xx: comparison
         "EK601": "the two models cannot be compared",
+        "EK610": "the backend is not installed",
+        "EK611": "the provider is not there",
+        "EK612": "the backend cannot run the model",
+        "EK613": "a model fails while it is timed",
+        "EK614": "the memory of a model cannot be measured",
         # EK7xx: targets and engines
         "EK701": "the target card is wrong",
         "EK702": "TensorRT cannot read the model on that target",

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training", "pruning", "export", "calibrate", "quantize", "engine", "validate", "report"),
     ("models", "data", "targets"),
     ("results",),
-    ("spec", "files", "shipped", "turns"),
+    ("spec", "files", "shipped", "turns", "machine"),
     ("errors",),
 )
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "prune": "Make a model smaller, and bring what is left back to what the original computes.",
     "export": "Export a MobileNet to ONNX, quantize it to int8, and measure what that cost against FP32.",
     "validate": "Compare any two of model and device result: accuracy drift and time per frame.",
+    "bench": "Time models in turns: frame times, throughput and memory, beside what this machine measures of itself.",
     "inspect": (
         "Show what each layer of an ONNX model really runs in, how far it is from FP32, and what is wrong with it."
     ),

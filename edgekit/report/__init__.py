@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgekit.report._bench_render import render_bench
 from edgekit.report._device_render import render_device
 from edgekit.report._device_schema import (
     DEVICE_SCHEMA,
@@ -73,6 +74,7 @@ __all__ = [
     "json_schema",
     "read",
     "render",
+    "render_bench",
     "render_comparison",
     "render_device",
     "write",

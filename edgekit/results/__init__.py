@@ -35,6 +35,7 @@ from edgekit.results._findings import (
 )
 from edgekit.results._gate import Check, GateResult, Outcome
 from edgekit.results._latency import (
+    BENCH_SCHEMA,
     BatchThroughput,
     Bench,
     BenchedModel,
@@ -43,9 +44,11 @@ from edgekit.results._latency import (
     ModelLatency,
     NoiseFloor,
     Percentiles,
+    WarmUp,
 )
 
 __all__ = [
+    "BENCH_SCHEMA",
     "COMPARISON_SCHEMA",
     "SQNR_LIMIT_DB",
     "Accuracy",
@@ -80,4 +83,5 @@ __all__ = [
     "RunTimes",
     "Significance",
     "Verdict",
+    "WarmUp",
 ]

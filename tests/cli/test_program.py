@@ -21,7 +21,7 @@ from edgekit.cli._main import COMMANDS, implementation
 from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
-    "models", "profile", "train", "prune", "export", "validate", "inspect", "targets", "check-engine", "build",
+    "models", "profile", "train", "prune", "export", "validate", "bench", "inspect", "targets", "check-engine", "build",
     "doctor",
 ]  # fmt: skip
 
