@@ -11,7 +11,7 @@ from edgekit.validate.findings._layer_error import Observation
 from edgekit.validate.findings.causes._rule import Rule, is_rounded
 
 _TIMES = 8.0  # Three bits of eight.
-_ENOUGH_DB = 20.0
+_ENOUGH_DB = 24.0
 
 
 def check(observation: Observation, observations: Sequence[Observation]) -> str | None:
