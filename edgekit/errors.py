@@ -53,6 +53,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK507": "quantization-aware training diverged",
         # EK6xx: comparison
         "EK601": "the two models cannot be compared",
+        "EK620": "the layers of the two models do not match",
         # EK7xx: targets and engines
         "EK701": "the target card is wrong",
         "EK702": "TensorRT cannot read the model on that target",

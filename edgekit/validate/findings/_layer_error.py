@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-
 from edgekit.validate._accumulate import DriftAccumulator
 from edgekit.validate._evaluate import Batch, Progress
 from edgekit.validate._layers import decibels
@@ -71,7 +70,7 @@ class Observation:
     @functools.cached_property
     def noise(self) -> float:
         """Mean squared error of the layer itself, on the samples."""
-        return float(np.square(self.own.astype(np.float64) - self.expected).mean())
+        return float(np.square(self.own - self.expected).mean(dtype=np.float64))
 
     @functools.cached_property
     def rounding(self) -> Rounding | None:
@@ -94,7 +93,8 @@ class Observation:
     @functools.cached_property
     def channel_shift(self) -> Floats:
         """Mean of the layer's own error in each channel."""
-        return (self.own.astype(np.float64) - self.expected).mean(axis=0)
+        shift: Floats = (self.own - self.expected).mean(axis=0, dtype=np.float64)
+        return shift
 
 
 def observe(
@@ -155,7 +155,13 @@ class _Sums:
         expected_samples, own_samples = (np.concatenate(arrays) for arrays in zip(*self._samples, strict=True))
         quantizer = None if layer.quantizer is None else layer.quantizer.divided_by(gains.astype(np.float64))
         return Observation(
-            layer, decibels(signal, whole), decibels(signal, own), self._pixels, expected_samples, own_samples, quantizer
+            layer,
+            decibels(signal, whole),
+            decibels(signal, own),
+            self._pixels,
+            expected_samples,
+            own_samples,
+            quantizer,
         )
 
 

@@ -36,7 +36,8 @@ class Quantizer:
     def rounded(self, values: Floats) -> Floats:
         """Return the values that are left of some, (N, C)."""
         step = np.where(self.step > 0, self.step, 1.0)
-        return np.clip(np.rint(values / step) * step, self.low, self.high)
+        result: Floats = np.clip(np.rint(values / step) * step, self.low, self.high)
+        return result
 
     def clipped(self, values: Floats) -> Floats:
         """Return the values cut off at the ends of the range."""
@@ -66,7 +67,8 @@ class Weight:
         """The largest integer of each output channel, in magnitude."""
         largest = np.abs(self.rows).max(axis=1, initial=0.0)
         steps = np.broadcast_to(self.step, largest.shape)
-        return np.rint(np.divide(largest, steps, out=np.zeros_like(largest), where=steps > 0))
+        integers: Floats = np.rint(np.divide(largest, steps, out=np.zeros_like(largest), where=steps > 0))
+        return integers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

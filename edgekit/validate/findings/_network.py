@@ -133,7 +133,11 @@ class Network:
     def _as_candidate(self, place: int, values: Values, image: Array) -> Mapping[str, Array]:
         layer, run = self.layers[place], self._candidate[place]
         if not place:
-            made = {} if run is None else dict(zip(layer.candidate.outputs, run.run(None, {layer.name: image}), strict=True))
+            made = (
+                {}
+                if run is None
+                else dict(zip(layer.candidate.outputs, run.run(None, {layer.name: image}), strict=True))
+            )
             return {name: made.get(name, image) for name in layer.tensors}
         assert run is not None  # Only the image is not computed.
         feeds = {name: values[self._made_by[name]][name] for name in layer.candidate.inputs}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def constant(model: onnx.ModelProto, name: str) -> npt.NDArray[np.generic]:
+def constant(model: onnx.ModelProto, name: str) -> npt.NDArray[Any]:
     return numpy_helper.to_array(next(item for item in model.graph.initializer if item.name == name))
 
 
@@ -62,30 +63,37 @@ def with_constant(model: onnx.ModelProto, name: str, array: npt.ArrayLike) -> on
 
 
 def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
-    return next(item for item in model.graph.node if item.name == name)
+    found: onnx.NodeProto
+    (found,) = [item for item in model.graph.node if item.name == name]
+    return found
 
 
 def maker(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto:
-    return next(item for item in model.graph.node if tensor in item.output)
+    found: onnx.NodeProto
+    (found,) = [item for item in model.graph.node if tensor in item.output]
+    return found
 
 
 def output_quantizer(model: onnx.ModelProto, layer: str) -> onnx.NodeProto:
     """The QuantizeLinear behind a layer whose activation it absorbed, or behind the image."""
     tensor = layer if layer == model.graph.input[0].name else node(model, layer).output[0]
-    return next(item for item in model.graph.node if item.op_type == "QuantizeLinear" and item.input[0] == tensor)
+    found: onnx.NodeProto
+    (found,) = [item for item in model.graph.node if item.op_type == "QuantizeLinear" and item.input[0] == tensor]
+    return found
 
 
 def with_output_range(
-    model: onnx.ModelProto, layer: str, *, times: float = 1.0, zero_point: int | None = None
+    model: onnx.ModelProto, layer: str, *, times: float = 1.0, step: float | None = None, zero_point: int | None = None
 ) -> onnx.ModelProto:
-    """Steps of a layer's output as many times as wide, and another zero point."""
+    """Steps of a layer's output as many times as wide, or of a given width, and another zero point."""
     quantize = output_quantizer(model, layer)
-    model = with_constant(model, quantize.input[1], constant(model, quantize.input[1]) * np.float32(times))
+    steps = constant(model, quantize.input[1]) * np.float32(times) if step is None else step
+    model = with_constant(model, quantize.input[1], steps)
     return model if zero_point is None else with_constant(model, quantize.input[2], zero_point)
 
 
 def with_weight(
-    model: onnx.ModelProto, layer: str, change: Callable[[npt.NDArray[np.generic]], npt.ArrayLike]
+    model: onnx.ModelProto, layer: str, change: Callable[[npt.NDArray[Any]], npt.ArrayLike]
 ) -> onnx.ModelProto:
     """Other integers for a layer's weight."""
     integers = maker(model, node(model, layer).input[1]).input[0]
@@ -110,9 +118,18 @@ def with_bias_moved(model: onnx.ModelProto, layer: str, by: float) -> onnx.Model
     return with_constant(model, dequantize.input[0], np.rint(integers + by / steps))
 
 
-def with_large_channels(model: onnx.ModelProto, layers: Sequence[str], reader: str, times: float) -> onnx.ModelProto:
-    """A ReLU model in which channel 0 of a layer is so much larger, and its reader's weight smaller: the same function."""
-    (layer,) = layers
+def with_relu(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with ReLU for ReLU6: another real function, in which channels can be scaled without changing it."""
+    copy = copied(model)
+    for item in copy.graph.node:
+        if item.op_type == "Clip":
+            item.op_type = "Relu"
+            del item.input[1:]
+    return copy
+
+
+def with_large_channel(model: onnx.ModelProto, layer: str, reader: str, times: float) -> onnx.ModelProto:
+    """The same function of a ReLU model, with channel 0 of a layer larger and its reader's weight smaller."""
     for name, index, factor in ((layer, 1, times), (layer, 2, times), (reader, 1, 1 / times)):
         tensor = node(model, name).input[index]
         array = constant(model, tensor).copy()
@@ -121,7 +138,7 @@ def with_large_channels(model: onnx.ModelProto, layers: Sequence[str], reader: s
     return model
 
 
-def tiny_v3(images: Floats) -> onnx.ModelProto:
+def tiny_v3(images: Floats, width: int = 24) -> onnx.ModelProto:
     """Two blocks as in MobileNetV3, one of ReLU and one of hard-swish, whose answers differ between images.
 
     Weights are random; batch normalisation has the statistics of the images, and the logits their mean and deviation.
@@ -132,8 +149,8 @@ def tiny_v3(images: Floats) -> onnx.ModelProto:
         style.conv_block(3, 16, 3, stride=2, activation=nn.Hardswish),
         style.conv_block(16, 16, 3, groups=16, activation=nn.ReLU),
         SqueezeExcitation(16, 8),
-        style.conv_block(16, 24),
-        style.conv_block(24, 48, activation=nn.Hardswish),
+        style.conv_block(16, width),
+        style.conv_block(width, 48, activation=nn.Hardswish),
         style.conv_block(48, 48, 3, groups=48, activation=nn.Hardswish),
         style.conv_block(48, 24),
     )

@@ -25,9 +25,10 @@ def check(observation: Observation, observations: Sequence[Observation]) -> str 
     deviation = observation.expected.std(axis=0, dtype=np.float64)
     usual = float(np.sqrt(np.square(deviation).mean()))
     worst = int(np.abs(shift).argmax())
+    typical = float(np.sqrt(np.square(shift).mean()))
     return (
-        f"{100 * share:.0f} % of its own error is one constant a channel, {np.sqrt(np.square(shift).mean()) / usual:.2g} "
-        f"standard deviations on average; channel {worst} is off by {shift[worst]:.3g}; SQNR of the layer alone "
+        f"{100 * share:.0f} % of its own error is one constant a channel, {typical / usual:.2g} standard deviations on "
+        f"average; channel {worst} is off by {shift[worst]:.3g}; SQNR of the layer alone "
         f"{observation.own_sqnr_db:.1f} dB"
     )
 

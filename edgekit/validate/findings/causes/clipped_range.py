@@ -17,10 +17,11 @@ def check(observation: Observation, observations: Sequence[Observation]) -> str 
         return None
     if rounding.excess_db < MUCH_DB or rounding.clipped < rounding.noise / 2:
         return None
-    cut = 100 * float(np.mean(quantizer.clipped(observation.expected) != observation.expected))
-    integers, values = span(observation)
+    values = observation.expected.astype(np.float64)
+    cut = 100 * float(np.mean(quantizer.clipped(values) != values))
+    integers, reached = span(observation)
     return (
-        f"its integers reach from {integers} and its values from {values}: {cut:.2g} % of them are cut off, "
+        f"its integers reach from {integers} and its values from {reached}: {cut:.2g} % of them are cut off, "
         f"{rounding.excess_db:.0f} dB more error than with the best 8-bit range"
     )
 

@@ -21,8 +21,9 @@ def check(observation: Observation, observations: Sequence[Observation]) -> str 
     few = largest <= _FEW
     if weight.step.size > 1 or largest.size == 1 or not few.any():
         return None
+    step, number = float(weight.step[0]), int(few.sum())
     return (
-        f"one weight scale, {float(weight.step[0]):.3g}, serves {largest.size} filters: {int(few.sum())} of them reach no "
+        f"one weight scale, {step:.3g}, serves {largest.size} filters: {number} of them reach no "
         f"integer above {_FEW} of 127, the smallest none above {int(largest.min())} (median {np.median(largest):.0f}); "
         f"SQNR of the layer alone {observation.own_sqnr_db:.1f} dB"
     )
@@ -38,7 +39,7 @@ def _other(observation: Observation) -> bool:
     return has_wrong_weight(observation) and weight is not None and not weight.depthwise
 
 
-_FIX = "give every output channel a scale of its own: edgekit export --quantize static (the rules {} of edgekit inspect)"
+_FIX = "give every output channel a scale of its own: edgekit export --quantize static (rule {} of edgekit inspect)"
 
 DEPTHWISE = Rule(
     "per-tensor-weights",

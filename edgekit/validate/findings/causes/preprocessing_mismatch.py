@@ -61,7 +61,9 @@ def differing_metadata(baseline: onnx.ModelProto, candidate: onnx.ModelProto) ->
     first, second = (_stated(model) for model in (baseline, candidate))
     if first is None or second is None or first == second:
         return None
-    pairs = [(field.name, getattr(first, field.name), getattr(second, field.name)) for field in dataclasses.fields(first)]
+    pairs = [
+        (field.name, getattr(first, field.name), getattr(second, field.name)) for field in dataclasses.fields(first)
+    ]
     differences = "; ".join(f"{name} {mine} and {its}" for name, mine, its in pairs if mine != its)
     evidence = f"the files state different preprocessing, baseline and candidate: {differences}"
     return Finding("preprocessing-mismatch", "", evidence, _FIX, None)

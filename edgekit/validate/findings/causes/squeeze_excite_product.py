@@ -23,9 +23,9 @@ def check(observation: Observation, observations: Sequence[Observation]) -> str 
         return None
     integers, values = span(observation)
     return (
-        f"it is the {part} of a squeeze-and-excitation block, whose integers reach from {integers} and whose values "
-        f"from {values}: SQNR {observation.own_sqnr_db:.1f} dB, {rounding.excess_db:.0f} dB more error than with the "
-        "best 8-bit range"
+        f"it is the {part} of a squeeze-and-excitation block: its integers reach from {integers} and its values from "
+        f"{values}, SQNR {observation.own_sqnr_db:.1f} dB, {rounding.excess_db:.0f} dB more error than with the best "
+        "8-bit range"
     )
 
 
