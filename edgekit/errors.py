@@ -58,6 +58,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK612": "the backend cannot run the model",
         "EK613": "a model fails while it is timed",
         "EK614": "the memory of a model cannot be measured",
+        "EK620": "the layers of the two models do not match",
         # EK7xx: targets and engines
         "EK701": "the target card is wrong",
         "EK702": "TensorRT cannot read the model on that target",
