@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +12,10 @@ import typer
 import edgekit
 from edgekit.cli import _common as common
 from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, prune, targets, train, validate
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.errors import EdgekitError, UsageError, says_out_of_memory
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-# How torch and onnxruntime say, in exceptions of their own, that an allocation failed.
-OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|failed to allocate|bad[_ ]alloc", re.IGNORECASE)
 
 app = typer.Typer(
     name="edgekit",
@@ -87,7 +84,7 @@ def _explain(error: Exception, words: Sequence[str]) -> EdgekitError:
         command = next((word for word in words if not word.startswith("-")), "")
         usage = f"edgekit {command} --help" if command in COMMANDS else "edgekit --help"
         return UsageError("EK001", str(error.format_message()).rstrip("."), hint=f"see {usage}")
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+    if says_out_of_memory(error):
         what = "the machine has too little memory for this"
         return UsageError("EK006", what, hint="take a smaller model, input size or batch")
     if isinstance(error, ImportError) and not (error.name or "").startswith("edgekit"):

@@ -10,6 +10,7 @@ from edgekit.validate._accumulate import (
     PairedEvaluation,
     drift,
 )
+from edgekit.validate._detail import drift_detail
 from edgekit.validate._device import (
     Conditions,
     device_power,
@@ -20,6 +21,7 @@ from edgekit.validate._device import (
 )
 from edgekit.validate._evaluate import Batch, evaluate, evaluate_pair
 from edgekit.validate._layers import tensor_sqnr
+from edgekit.validate._plausible import require_plausible
 from edgekit.validate._session import Runner, runner, session
 from edgekit.validate._timing import TimedModel, compare_latency, latency
 from edgekit.validate._verdict import verdict
@@ -45,10 +47,12 @@ __all__ = [
     "device_times",
     "differing_conditions",
     "drift",
+    "drift_detail",
     "evaluate",
     "evaluate_pair",
     "latency",
     "output_drift",
+    "require_plausible",
     "runner",
     "session",
     "tensor_sqnr",
