@@ -54,7 +54,10 @@ class Evaluation:
     @property
     def top1(self) -> Flags | None:
         """(N,) bool: the answer is the label; None without labels."""
-        return None if self.labels is None else self.answers == self.labels
+        if self.labels is None:
+            return None
+        right: Flags = self.answers == self.labels
+        return right
 
     @property
     def accuracy(self) -> Accuracy:
@@ -83,7 +86,8 @@ class PairedEvaluation:
     @property
     def agrees(self) -> Flags:
         """(N,) bool: both have the same top class."""
-        return self.baseline.answers == self.candidate.answers
+        same: Flags = self.baseline.answers == self.candidate.answers
+        return same
 
 
 class EvaluationAccumulator:

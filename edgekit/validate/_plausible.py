@@ -109,7 +109,7 @@ def _is_certain(renamed: Flags, given: Flags) -> bool:
 def _sure_yet_no_better_than_chance(side: Evaluation) -> bool:
     from scipy.stats import binomtest
 
-    right = int(np.sum(side.top1))
+    right = int(np.sum(side.answers == side.labels))
     better_than_chance = binomtest(right, side.n, 1 / side.num_classes, alternative="greater").pvalue < _LEVEL
     least = _BELIEVED * _claimed_percent(side) / 100
     return not better_than_chance and float(binomtest(right, side.n, least, alternative="less").pvalue) < _CERTAIN

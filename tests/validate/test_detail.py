@@ -137,4 +137,4 @@ def test_confidence_is_the_softmax_of_the_answer() -> None:
     pair = paired(np.array([[0.0, np.log(3.0)]]), np.array([[np.log(9.0), 0.0]]), np.array([1]))
     assert pair.baseline.confidence == pytest.approx([0.75])
     assert pair.candidate.confidence == pytest.approx([0.9])
-    assert (pair.baseline.answers, pair.candidate.answers) == (1, 0)
+    assert (pair.baseline.answers[0], pair.candidate.answers[0]) == (1, 0)

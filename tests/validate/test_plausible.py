@@ -11,7 +11,7 @@ from edgekit.errors import ComparisonError
 from edgekit.validate import DriftAccumulator, require_plausible
 
 Array = np.ndarray[Any, Any]
-NAMES = tuple("airplane automobile bird cat deer dog frog horse ship truck".split())
+NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def model(truth: Array, accuracy: float, seed: int, *, classes: int = 10, sure: float = 6.0) -> Array:
@@ -22,6 +22,11 @@ def model(truth: Array, accuracy: float, seed: int, *, classes: int = 10, sure: 
     logits = generator.normal(size=(len(truth), classes))
     logits[np.arange(len(truth)), answers] += sure
     return logits
+
+
+def two(truth: Array, accuracy: float, *, classes: int = 10, sure: float = 6.0) -> tuple[Array, Array]:
+    first, second = (model(truth, accuracy, seed, classes=classes, sure=sure) for seed in (1, 2))
+    return first, second
 
 
 def check(baseline: Array, candidate: Array, labels: Array | None, names: tuple[str, ...] | None = NAMES) -> None:
@@ -67,7 +72,7 @@ def test_shuffled_labels_are_ek605_with_how_sure_the_models_are(images: int) -> 
 def test_labels_of_another_set_are_ek605_where_classes_are_too_many_to_learn_a_renaming() -> None:
     truth = truth_of(500, 1000)
     with pytest.raises(ComparisonError, match=r"EK605 both models are right no more often than by chance"):
-        check(*(model(truth, 0.8, seed, classes=1000, sure=10) for seed in (1, 2)), (truth * 7 + 3) % 1000, None)
+        check(*two(truth, 0.8, classes=1000, sure=10), (truth * 7 + 3) % 1000, None)
 
 
 def test_one_label_for_all_images_is_ek605() -> None:
@@ -79,7 +84,7 @@ def test_one_label_for_all_images_is_ek605() -> None:
 def test_exchanged_labels_of_two_classes_are_ek605() -> None:
     truth = truth_of(60, 2)
     with pytest.raises(ComparisonError, match="EK605"):
-        check(*(model(truth, 0.95, seed, classes=2) for seed in (1, 2)), 1 - truth, ("no", "yes"))
+        check(*two(truth, 0.95, classes=2), 1 - truth, ("no", "yes"))
 
 
 def test_a_candidate_that_quantization_broke_is_a_result() -> None:
@@ -92,12 +97,12 @@ def test_a_candidate_that_quantization_broke_is_a_result() -> None:
 
 def test_two_broken_models_that_are_above_chance_are_a_result() -> None:
     truth = truth_of(400, 1000)
-    check(*(model(truth, 0.03, seed, classes=1000, sure=10) for seed in (1, 2)), truth, None)
+    check(*two(truth, 0.03, classes=1000, sure=10), truth, None)
 
 
 def test_models_that_know_nothing_and_claim_nothing_are_a_result() -> None:
     truth = truth_of(500)
-    check(*(model(truth, 0.1, seed, sure=0.5) for seed in (1, 2)), truth)
+    check(*two(truth, 0.1, sure=0.5), truth)
 
 
 @pytest.mark.parametrize("images", [1, 2, 8])
