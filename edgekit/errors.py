@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -59,6 +60,10 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK613": "a model fails while it is timed",
         "EK614": "the memory of a model cannot be measured",
         "EK620": "the layers of the two models do not match",
+        "EK602": "a model computes NaN or infinity",
+        "EK603": "a model fails while it runs",
+        "EK604": "a model answers the same whatever the image",
+        "EK605": "the labels are not those that the models know",
         # EK7xx: targets and engines
         "EK701": "the target card is wrong",
         "EK702": "TensorRT cannot read the model on that target",
@@ -97,6 +102,15 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK999": "edgekit has a defect",
     }
 )
+
+
+# How torch and onnxruntime say, in exceptions of their own, that an allocation failed.
+_OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|failed to allocate|bad[_ ]alloc", re.IGNORECASE)
+
+
+def says_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error, of whatever library, is that of an allocation that failed."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 class EdgekitError(Exception):

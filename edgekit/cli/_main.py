@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,12 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.errors import EdgekitError, UsageError, says_out_of_memory
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 # Set by the shell when it completes a command line.
 COMPLETION = "_EDGEKIT_COMPLETE"
-# How torch and onnxruntime say, in exceptions of their own, that an allocation failed.
-OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|failed to allocate|bad[_ ]alloc", re.IGNORECASE)
 
 # What each command does, in the order of `edgekit --help`. The text stands here as well as in the command's own file,
 # so that help does not import all of them; a test holds the two together.
@@ -115,7 +112,7 @@ def _explain(error: Exception, words: Sequence[str]) -> EdgekitError:
         command = next((word for word in words if not word.startswith("-")), "")
         usage = f"edgekit {command} --help" if command in COMMANDS else "edgekit --help"
         return UsageError("EK001", str(error.format_message()).rstrip("."), hint=f"see {usage}")
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+    if says_out_of_memory(error):
         what = "the machine has too little memory for this"
         return UsageError("EK006", what, hint="take a smaller model, input size or batch")
     if isinstance(error, ImportError) and not (error.name or "").startswith("edgekit"):

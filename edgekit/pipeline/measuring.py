@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.data import ImageSet, batches, sample
+from edgekit.data import Batch, ImageSet, batches, sample
 from edgekit.results import Accuracy, Drift, Latency, ModelLatency
 from edgekit.spec import Preprocessing
-from edgekit.validate import Runner, compare_latency, drift, evaluate, evaluate_pair, latency
+from edgekit.validate import PairedEvaluation, Runner, compare_latency, drift, evaluate, evaluate_pair, latency
 
 BATCH = 8
 
@@ -55,22 +55,55 @@ def measure(
     Raises:
         EdgekitError: EK2xx when images cannot be used, EK601 when the models cannot be compared.
     """
-    frame = first_images(images or sample().evaluation, preprocessing, 1)
     accuracy: tuple[Accuracy | None, Accuracy | None] = (None, None)
     moved, broken = None, 0
-    if images is not None:
+    if images is not None and candidate is None:
         advance = progress("evaluating", len(images))
         with contextlib.closing(batches(images, preprocessing, BATCH)) as stream:
-            if candidate is None:
-                accuracy = (evaluate(baseline, stream, progress=advance).accuracy, None)
-            else:
-                pair = evaluate_pair(baseline, candidate, stream, progress=advance)
-                accuracy, moved = (pair.baseline.accuracy, pair.candidate.accuracy), drift(pair)
+            accuracy = (evaluate(baseline, stream, progress=advance).accuracy, None)
             broken = len(stream.broken)
+    elif images is not None and candidate is not None:
+        both = evaluate_both(baseline, candidate, images, preprocessing, progress)
+        accuracy, moved = (both.pair.baseline.accuracy, both.pair.candidate.accuracy), drift(both.pair)
+        broken = len(images) - len(both.images)
+    frame = first_images(images or sample().evaluation, preprocessing, 1)
     advance = progress("timing", None)
     if candidate is None:
         return Measured(*accuracy, moved, latency(baseline, frame, progress=advance), broken)
     return Measured(*accuracy, moved, compare_latency(baseline, candidate, frame, progress=advance), broken)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatedPair:
+    """What two models did, and on which images: the set without those that could not be read."""
+
+    pair: PairedEvaluation
+    images: ImageSet
+
+
+def evaluate_both(
+    baseline: Runner,
+    candidate: Runner,
+    images: ImageSet,
+    preprocessing: Preprocessing,
+    progress: StartProgress = silent,
+) -> EvaluatedPair:
+    """Run two models over the same images, decoding every image once.
+
+    Raises:
+        EdgekitError: EK2xx when images cannot be used, EK601 to EK603 when a model or their comparison fails.
+    """
+    advance = progress("evaluating", len(images))
+    read: list[int] = []
+
+    def noting(stream: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in stream:
+            read.extend(batch.indices)
+            yield batch
+
+    with contextlib.closing(batches(images, preprocessing, BATCH)) as stream:
+        pair = evaluate_pair(baseline, candidate, noting(stream), progress=advance)
+    return EvaluatedPair(pair, images.select(read))
 
 
 def first_images(images: ImageSet, preprocessing: Preprocessing, count: int) -> npt.NDArray[np.float32]:

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import math
 from pathlib import Path
+from typing import Final
 
-from edgekit.data import ImageSet, open_images, require_count
-from edgekit.errors import ComparisonError, DataError
+import edgekit
+from edgekit.data import ImageSet, open_images, require_count, require_labels
+from edgekit.errors import ComparisonError, DataError, UsageError
 from edgekit.export import load_onnx
+from edgekit.files import check_folder
 from edgekit.models import NO_OVERRIDES, Overrides
 from edgekit.pipeline.images import fitting, sample_serves, shipped_evaluation
-from edgekit.pipeline.measuring import Measured, StartProgress, measure, silent
+from edgekit.pipeline.measuring import StartProgress, evaluate_both, first_images, silent
 from edgekit.pipeline.sources import Source, describe_onnx, is_onnx, open_source
-from edgekit.results import Verdict
-from edgekit.spec import Note
-from edgekit.validate import Runner, runner, session, verdict
+from edgekit.report import environment, write_comparison
+from edgekit.results import COMPARISON_SCHEMA, Accuracy, ComparedModel, Comparison, Latency, MachineState
+from edgekit.validate import (
+    Runner,
+    compare_latency,
+    drift,
+    drift_detail,
+    require_plausible,
+    runner,
+    session,
+    verdict,
+)
+
+COMPARISON_FILE: Final = "comparison.json"
+# A hundredth of a point is one image in ten thousand.
+SMALLEST_NEED_PP: Final = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +47,12 @@ class ValidateRequest:
         evaluation_samples: How many of them; None takes all.
         max_drop: Largest drop allowed, in points; None allows any.
         threads: Threads that a timed frame may use; 0 takes all cores.
+        timing: Whether to time the two.
+        diagnose: Whether to look for where the loss comes from.
+        html: Page to write; None writes none.
+        output: Folder for `comparison.json`; None writes none.
+        command: The command line, for the reports.
+        need: A drop in points, of which to say how many images show it; None says nothing.
     """
 
     baseline: str
@@ -38,41 +62,76 @@ class ValidateRequest:
     evaluation_samples: int | None = None
     max_drop: float | None = None
     threads: int = 0
+    timing: bool = True
+    diagnose: bool = False
+    html: Path | None = None
+    output: Path | None = None
+    command: str = ""
+    need: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class ValidateOutcome:
-    """What the comparison came to; sizes of the ONNX models in bytes."""
-
-    measured: Measured
-    verdict: Verdict
-    sizes: tuple[int, int]
-    images: str
-    notes: tuple[Note, ...]
-
-
-def validate_models(request: ValidateRequest, *, progress: StartProgress = silent) -> ValidateOutcome:
+def validate_models(request: ValidateRequest, *, progress: StartProgress = silent) -> Comparison:
     """Compare a candidate with a baseline; a checkpoint runs as the FP32 ONNX that it exports to.
 
     Raises:
-        ComparisonError: EK601 when the two take different inputs or know different classes.
-        EdgekitError: as opening models and images does.
+        ComparisonError: EK601 when the two take different inputs or know different classes, EK602 to EK605 when what
+            they compute or the labels allow no verdict.
+        DataError: EK204 when `need` is given and the images have no labels.
+        EdgekitError: As opening models and images does; EK003 when an output cannot be written.
     """
+    _check(request)
     first, second = (open_model(model, request.overrides) for model in (request.baseline, request.candidate))
-    require_same("classes", first.num_classes, second.num_classes, f"{first.name} and {second.name}")
-    require_same("preprocessing", first.preprocessing, second.preprocessing, f"{first.name} and {second.name}")
+    _require_same_task(first, second)
     images = _images(request, first)
-    blobs = [source.model.SerializeToString() for source in (first, second)]
-    baseline, candidate = (_runner(blob, request.threads) for blob in blobs)
-    measured = measure(baseline, candidate, images, first.preprocessing, progress)
-    assert measured.drift is not None  # There are images and a candidate.
-    decided = verdict(measured.drift, max_drop=request.max_drop)
-    sizes = (len(blobs[0]), len(blobs[1]))
-    return ValidateOutcome(measured, decided, sizes, images.name, (*first.notes, *second.notes))
+    if request.need is not None:
+        require_labels(images)
+    blobs = [source.model.SerializeToString(deterministic=True) for source in (first, second)]
+    baseline, candidate = (runner(session(blob, threads=request.threads)) for blob in blobs)
+    class_names = first.class_names or second.class_names or images.class_names
+    both = evaluate_both(baseline, candidate, images, first.preprocessing, progress)
+    require_plausible(both.pair, class_names)
+    moved = drift(both.pair)
+    comparison = Comparison(
+        schema=COMPARISON_SCHEMA,
+        edgekit=edgekit.__version__,
+        command=request.command,
+        baseline=_compared(first, blobs[0], both.pair.baseline.accuracy),
+        candidate=_compared(second, blobs[1], both.pair.candidate.accuracy),
+        images=images.name,
+        images_sha256=both.images.sha256(),
+        class_names=class_names,
+        broken=len(images) - len(both.images),
+        drift=moved,
+        detail=drift_detail(both.pair, both.images.identifiers, class_names, request.max_drop, need=request.need),
+        latency=_latency(baseline, candidate, images, first, progress) if request.timing else None,
+        samples=None,
+        noise=None,
+        machine=_machine(),
+        diagnosis=None,
+        verdict=verdict(moved, max_drop=request.max_drop),
+        gate=None,
+        notes=_notes(first, second, images, both.images),
+    )
+    if request.output is not None:
+        write_comparison(comparison, request.output / COMPARISON_FILE)
+    return comparison
 
 
-def _runner(blob: bytes, threads: int) -> Runner:
-    return runner(session(blob, threads=threads))
+def _check(request: ValidateRequest) -> None:
+    """Refuse what can be refused before any work."""
+    if request.max_drop is not None and not math.isfinite(request.max_drop):
+        raise UsageError(
+            "EK001", f"{request.max_drop} is not a limit", where="--max-drop", hint="give points, e.g. 0.5"
+        )
+    if request.need is not None and not SMALLEST_NEED_PP <= request.need <= 100:
+        raise UsageError(
+            "EK001", f"{request.need} is no drop", where="--need", hint=f"take {SMALLEST_NEED_PP} to 100 points"
+        )
+    for option, wanted in (("--diagnose", request.diagnose), ("--html", request.html is not None)):
+        if wanted:
+            raise UsageError("EK001", "this edgekit does not offer it yet", where=option, hint="leave it out")
+    if request.output is not None:
+        check_folder(request.output)
 
 
 def open_model(model: str, overrides: Overrides) -> Source:
@@ -94,6 +153,16 @@ def require_same(what: str, baseline: object, candidate: object, where: str) -> 
         )
 
 
+def _require_same_task(first: Source, second: Source) -> None:
+    where = f"{first.name} and {second.name}"
+    require_same("classes", first.num_classes, second.num_classes, where)
+    require_same("preprocessing", first.preprocessing, second.preprocessing, where)
+    if first.class_names and second.class_names and sorted(first.class_names) == sorted(second.class_names):
+        # The first class that differs says it; a thousand names do not.
+        for index, (one, other) in enumerate(zip(first.class_names, second.class_names, strict=True)):
+            require_same(f"the order of their classes, at class {index}", one, other, where)
+
+
 def _images(request: ValidateRequest, source: Source) -> ImageSet:
     if request.evaluation is not None:
         images = fitting(open_images(request.evaluation, class_names=source.class_names), source)
@@ -109,3 +178,36 @@ def _images(request: ValidateRequest, source: Source) -> ImageSet:
     if request.evaluation_samples is not None:
         images = images.spread(request.evaluation_samples)
     return require_count(images, purpose="evaluation")
+
+
+def _compared(source: Source, blob: bytes, accuracy: Accuracy) -> ComparedModel:
+    return ComparedModel(source.name, hashlib.sha256(blob).hexdigest(), len(blob), accuracy)
+
+
+def _latency(baseline: Runner, candidate: Runner, images: ImageSet, source: Source, progress: StartProgress) -> Latency:
+    frame = first_images(images, source.preprocessing, 1)
+    return compare_latency(baseline, candidate, frame, progress=progress("timing", None))
+
+
+def _machine() -> MachineState:
+    found = environment()
+    versions = {name: getattr(found, name) for name in ("python", "onnx", "onnxruntime", "numpy")}
+    return MachineState(
+        cpu=found.cpu,
+        cores=found.cores,
+        governor=None,
+        frequency_mhz=None,
+        load_average=None,
+        throttled=None,
+        steal_percent=None,
+        versions={name: version for name, version in versions.items() if version is not None},
+    )
+
+
+def _notes(first: Source, second: Source, images: ImageSet, read: ImageSet) -> tuple[str, ...]:
+    notes = list(dict.fromkeys(note.text for note in (*first.notes, *second.notes)))
+    if first.class_names and second.class_names and first.class_names != second.class_names:
+        notes.append("the two models name their classes differently: class by class they were taken for the same")
+    if broken := len(images) - len(read):
+        notes.append(f"{broken:,} of {len(images):,} images could not be read and were left out")
+    return tuple(notes)

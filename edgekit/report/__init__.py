@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from edgekit.report._bench_render import render_bench
+from edgekit.report._comparison import comparison_json, comparison_json_schema, write_comparison
+from edgekit.report._comparison_render import render_validation
 from edgekit.report._device_render import render_device
 from edgekit.report._device_schema import (
     DEVICE_SCHEMA,
@@ -69,6 +71,8 @@ __all__ = [
     "TimesSection",
     "VerdictSection",
     "Verification",
+    "comparison_json",
+    "comparison_json_schema",
     "device_json_schema",
     "environment",
     "json_schema",
@@ -77,5 +81,7 @@ __all__ = [
     "render_bench",
     "render_comparison",
     "render_device",
+    "render_validation",
     "write",
+    "write_comparison",
 ]

@@ -24,6 +24,7 @@ from edgekit.results._drift import (
     Flip,
     NonInferiority,
     OutputDrift,
+    SampleSize,
     Significance,
     Verdict,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "Percentiles",
     "RunRatio",
     "RunTimes",
+    "SampleSize",
     "Significance",
     "Verdict",
     "WarmUp",

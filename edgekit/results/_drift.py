@@ -71,6 +71,19 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
+class SampleSize:
+    """How many images it takes to show a drop.
+
+    Attributes:
+        drop_pp: The drop of top-1 accuracy, in points.
+        images: Images that show it with 80 % power, where as large a share of them changes as was measured.
+    """
+
+    drop_pp: float
+    images: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Significance:
     """Whether the change of top-1 accuracy is more than chance; only images that one side alone gets right tell.
 
@@ -81,6 +94,7 @@ class Significance:
         bootstrap_pp: The change in percentage points with its paired bootstrap interval.
         detectable_drop_pp: Smallest true drop, in points, that this many images show with 80 % power; None where
             none would.
+        needed: Images that a drop asked for takes; None where none was asked for.
     """
 
     gained: int
@@ -88,6 +102,7 @@ class Significance:
     p_value: float
     bootstrap_pp: Interval
     detectable_drop_pp: float | None
+    needed: SampleSize | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from edgekit.validate._accumulate import (
     drift,
 )
 from edgekit.validate._bench import Entrant, ModelTiming, Timings, time_models
+from edgekit.validate._detail import drift_detail
 from edgekit.validate._device import (
     Conditions,
     device_power,
@@ -24,6 +25,7 @@ from edgekit.validate._layers import tensor_sqnr
 from edgekit.validate._machine import MachineWatch, watching_machine
 from edgekit.validate._memory import peak_memory
 from edgekit.validate._noise import is_different, noise_floor_of
+from edgekit.validate._plausible import require_plausible
 from edgekit.validate._session import Provider, Runner, runner, session
 from edgekit.validate._timing import TimedModel, TimedPair, compare_latency, latency, noise_floor, time_pair
 from edgekit.validate._verdict import verdict
@@ -55,6 +57,7 @@ __all__ = [
     "device_times",
     "differing_conditions",
     "drift",
+    "drift_detail",
     "evaluate",
     "evaluate_pair",
     "is_different",
@@ -63,6 +66,7 @@ __all__ = [
     "noise_floor_of",
     "output_drift",
     "peak_memory",
+    "require_plausible",
     "runner",
     "session",
     "tensor_sqnr",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import ComparisonError, EdgekitError, ModelError, UsageError
+from edgekit.errors import ComparisonError, EdgekitError, ModelError, UsageError, says_out_of_memory
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -141,7 +141,11 @@ class Runner:
         self.runtime: str = f"onnxruntime {onnxruntime.__version__}{_accelerator(opened.get_providers())}"
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the logits of a batch; raises ComparisonError EK601 when images have another size."""
+        """Return the logits of a batch.
+
+        Raises:
+            ComparisonError: EK601 when images have another size, EK603 when the model fails while it runs.
+        """
         for found, wanted in zip(images.shape[1:], self._image_shape, strict=True):
             if wanted not in (None, found):
                 raise _wrong_size(images.shape[1:], self._image_shape)
@@ -163,7 +167,17 @@ class Runner:
             )
 
     def _run(self, images: NDArray[np.float32]) -> NDArray[Any]:
-        logits: NDArray[Any] = self._session.run(self._output_names, {self._input_name: images})[0]
+        try:
+            logits: NDArray[Any] = self._session.run(self._output_names, {self._input_name: images})[0]
+        except Exception as error:  # onnxruntime's exceptions share no base class but this
+            if says_out_of_memory(error):
+                raise
+            said = " ".join(str(error).split(" : ", maxsplit=3)[-1].split())
+            raise ComparisonError(
+                "EK603",
+                f"the model fails while it runs ({said})",
+                hint="export it again, and see that it takes any image: its size or an index may depend on the values",
+            ) from error
         return logits
 
     def _run_in_pieces(self, images: NDArray[np.float32], size: int) -> NDArray[Any]:

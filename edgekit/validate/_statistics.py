@@ -24,7 +24,7 @@ def proportion_percent(successes: int, trials: int) -> Interval:
     from scipy.stats import binomtest
 
     interval = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return _around(100.0 * successes / trials, 100.0 * interval.low, 100.0 * interval.high)
+    return around(100.0 * successes / trials, 100.0 * interval.low, 100.0 * interval.high)
 
 
 def paired_difference_points(gained: int, lost: int, trials: int) -> Interval:
@@ -45,7 +45,7 @@ def paired_difference_points(gained: int, lost: int, trials: int) -> Interval:
     estimate = (gained - lost) / trials
     low = -_tango_upper(lost, gained, trials)
     high = _tango_upper(gained, lost, trials)
-    return _around(100.0 * estimate, 100.0 * low, 100.0 * high)
+    return around(100.0 * estimate, 100.0 * low, 100.0 * high)
 
 
 def _tango_upper(gained: int, lost: int, trials: int) -> float:
@@ -61,15 +61,17 @@ def _tango_upper(gained: int, lost: int, trials: int) -> float:
     def excess(difference: float) -> float:
         # Score statistic plus the critical value, multiplied by the standard error to stay finite at the
         # ends.
-        return gained - lost - trials * difference + critical * _tango_error(gained, lost, trials, difference)
+        return (
+            gained - lost - trials * difference + critical * paired_difference_error(gained, lost, trials, difference)
+        )
 
     # Positive just above the estimate, negative at 1. Starting on the estimate itself would find a root of no
     # meaning where the standard error vanishes: no image gained or lost, or all lost.
     return float(brentq(excess, estimate + 1e-9, 1.0, xtol=1e-12))
 
 
-def _tango_error(gained: int, lost: int, trials: int, difference: float) -> float:
-    """Return the standard error of `gained - lost` when the true difference is `difference`."""
+def paired_difference_error(gained: int, lost: int, trials: int, difference: float) -> float:
+    """Return the standard error of `gained - lost` when the true difference (a share, -1 to 1) is `difference`."""
     # Maximum likelihood estimate of the probability of a loss, under that difference: root of a x^2 + b x +
     # c.
     a = 2 * trials
@@ -106,7 +108,7 @@ def bootstrap_of_sums(
     replicates = statistic(_resampled_sums(values, resamples, np.random.default_rng(seed)))
     jackknife = statistic(total - values)
     low, high = np.quantile(replicates, _bca_levels(estimate, replicates, jackknife))
-    return _around(estimate, float(low), float(high))
+    return around(estimate, float(low), float(high))
 
 
 def _resampled_sums(values: Floats, resamples: int, generator: np.random.Generator) -> Floats:
@@ -156,7 +158,7 @@ def ratio_of_medians(numerator: Floats, denominator: Floats, *, resamples: int =
     chosen = np.random.default_rng(seed).integers(0, blocks, (resamples, blocks))
     replicates = _row_medians(numerator, chosen) / _row_medians(denominator, chosen)
     low, high = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return _around(float(np.median(numerator) / np.median(denominator)), float(low), float(high))
+    return around(float(np.median(numerator) / np.median(denominator)), float(low), float(high))
 
 
 def _row_medians(values: Floats, chosen: NDArray[np.int64]) -> Floats:
@@ -170,6 +172,6 @@ def percentiles(milliseconds: NDArray[Any]) -> Percentiles:
     return Percentiles(p50, p90, p99)
 
 
-def _around(value: float, low: float, high: float) -> Interval:
+def around(value: float, low: float, high: float) -> Interval:
     """Return the interval, widened where rounding or skew left the estimate just outside."""
     return Interval(value, min(low, value), max(high, value))
