@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from edgekit.errors import UsageError
-from edgekit.results import Drift, Verdict
+from edgekit.results import NO_LIMIT, Drift, Verdict
 
 _ROUNDING = 1e-9  # percent are computed in floating point: a drop of exactly the limit must pass
 
@@ -25,7 +25,7 @@ def verdict(drift: Drift, *, max_drop: float | None) -> Verdict:
         UsageError: EK001 when `max_drop` is not a finite number.
     """
     if max_drop is None:
-        return Verdict(passed=True, reason="no limit was given")
+        return Verdict(passed=True, reason=NO_LIMIT)
     if not math.isfinite(max_drop):
         raise UsageError("EK001", f"{max_drop} is not a limit", where="--max-drop", hint="give points, e.g. 0.5")
     if drift.top1_delta_pp is not None:
