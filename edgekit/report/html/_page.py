@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +26,16 @@ def html_page(comparison: Comparison, thumbnails: Mapping[int, bytes]) -> str:
         comparison: What was measured. For each part that is None the page says that it was not measured.
         thumbnails: Small JPEG files of the images of `shown_flips`, by `Flip.index`; one that is missing is said.
     """
-    environment = jinja2.Environment(
+    environment = _environment()
+    assert environment.loader is not None
+    style = environment.loader.get_source(environment, "style.css")[0]
+    page = environment.get_template("page.html")
+    return page.render(style=Markup(style), policy=_policy(style), **_parts(comparison, thumbnails))
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("edgekit.report.html"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -33,9 +43,6 @@ def html_page(comparison: Comparison, thumbnails: Mapping[int, bytes]) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    style = environment.loader.get_source(environment, "style.css")[0]  # type: ignore[union-attr]
-    page = environment.get_template("page.html")
-    return page.render(style=Markup(style), policy=_policy(style), **_parts(comparison, thumbnails))
 
 
 def _printable(value: Any) -> Any:
