@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 LONGEST_FILE = 400
 # `import edgekit` and `edgekit --help` must not wait for these.
-HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "scipy", "PIL", "pydantic", "rich", "safetensors")
+HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "scipy", "PIL", "pydantic", "rich", "safetensors", "jinja2")
 
 
 def module_name(path: Path) -> str:

@@ -16,6 +16,7 @@ from edgekit.results._device import (
     RunTimes,
 )
 from edgekit.results._drift import (
+    NO_LIMIT,
     SQNR_LIMIT_DB,
     Accuracy,
     ClassChange,
@@ -51,6 +52,7 @@ from edgekit.results._latency import (
 __all__ = [
     "BENCH_SCHEMA",
     "COMPARISON_SCHEMA",
+    "NO_LIMIT",
     "SQNR_LIMIT_DB",
     "Accuracy",
     "BatchThroughput",

@@ -11,6 +11,8 @@ SQNR_LIMIT_DB: Final = 150.0
 """Bound of every SQNR, in dB. float32 resolves 2**-24, about 145 dB: beyond it two models are the same, and
 the ratio of two identical models, which is infinite, would not fit into JSON."""
 
+NO_LIMIT: Final = "no limit was given"
+
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
@@ -64,7 +66,9 @@ class OutputDrift:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether a candidate stays within the limit that it was given, and why."""
+    """Whether a candidate stays within the limit that it was given, and why; the reason ends
+    with `NO_LIMIT` where it was given none.
+    """
 
     passed: bool
     reason: str

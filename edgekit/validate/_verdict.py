@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from edgekit.errors import UsageError
-from edgekit.results import Drift, Verdict
+from edgekit.results import NO_LIMIT, Drift, Verdict
 
 _ROUNDING = 1e-9  # percent are computed in floating point: a drop of exactly the limit must pass
 
@@ -36,7 +36,7 @@ def verdict(drift: Drift, *, max_drop: float | None) -> Verdict:
     moved = f"fell by {drop:.2f}" if drop > 0 else f"rose by {-drop:.2f}" if drop < 0 else "did not change"
     points = f"{moved}{' points' if drop else ''} (95 % interval of the loss {low:.2f} to {high:.2f})"
     if max_drop is None:
-        return Verdict(passed=True, reason=f"{what} {points}; no limit was given")
+        return Verdict(passed=True, reason=f"{what} {points}; {NO_LIMIT}")
     passed = drop <= max_drop + _ROUNDING
     relation = "within" if passed else "more than"
     return Verdict(passed=passed, reason=f"{what} {points}, {relation} the {max_drop:g} points allowed")
