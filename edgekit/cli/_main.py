@@ -12,7 +12,20 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, prune, targets, train, validate
+from edgekit.cli import (
+    build,
+    check_engine,
+    doctor,
+    export,
+    gate,
+    inspect,
+    models,
+    profile,
+    prune,
+    targets,
+    train,
+    validate,
+)
 from edgekit.errors import EdgekitError, UsageError
 
 BAD_INPUT = 2
@@ -34,6 +47,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "prune": prune.command,
     "export": export.command,
     "validate": validate.command,
+    "gate": gate.command,
     "inspect": inspect.command,
     "targets": targets.command,
     "check-engine": check_engine.command,
@@ -63,7 +77,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns 0 on success, 1 when a check failed, 2 on bad input, 130 on Ctrl-C."""
+    """Run one command line; returns 0 on success, 1 when a check failed, 2 on bad input, 3 undecided, 130 on Ctrl-C."""
     words = list(arguments)
     try:
         result = app(words or ["--help"], prog_name="edgekit", standalone_mode=False, obj=tuple(words))
