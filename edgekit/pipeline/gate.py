@@ -290,7 +290,7 @@ def _comparison(request: GateRequest, *, timed: bool, progress: StartProgress) -
         first.class_names, broken, moved, _detail(pair), latency, None, None,
         MachineState(machine.cpu, machine.cores, None, None, None, None, None, {}), None,
         verdict(moved, max_drop=request.limits.max_drop), None,
-        tuple(note.text for note in (*first.notes, *second.notes)),
+        tuple(dict.fromkeys(note.text for note in (*first.notes, *second.notes))),
     )  # fmt: skip
 
 

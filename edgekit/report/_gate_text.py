@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from edgekit.report._text import plain, print_line, printable
+from edgekit.report._text import plain, printable
 from edgekit.results import Check, Diagnosis, Finding, GateResult
 
 TITLES: Final = {
@@ -70,14 +70,11 @@ def render_gate(result: GateResult, console: Console, *, diagnosis: Diagnosis | 
         table.add_row(*(plain(cell) for cell in row))
     console.print(table)
     console.print()
-    for check in result.checks:
-        print_line(console, f"{title(check)}: {check.reason}")
-    print_line(console, f"On {result.images}")
-    for note in result.notes:
-        print_line(console, f"note: {note}")
-    for finding in () if diagnosis is None else diagnosis.findings:
-        print_line(console, f"finding: {finding_text(finding)}")
-    print_line(console, f"{WORDS[result.outcome]}: {result.candidate} against {result.baseline}")
+    lines = [f"{title(check)}: {check.reason}" for check in result.checks]
+    lines += [f"on {result.images}", *(f"note: {note}" for note in result.notes)]
+    lines += [f"finding: {finding_text(finding)}" for finding in (diagnosis.findings if diagnosis else ())]
+    for line in [*lines, f"{WORDS[result.outcome]}: {result.candidate} against {result.baseline}"]:
+        console.print(plain(line), soft_wrap=True)
 
 
 def _number(value: float, unit: str) -> str:

@@ -69,7 +69,7 @@ def _max_drop(evidence: Evidence, limits: Limits) -> Check:
 
     def drop(times: float) -> Interval:
         delta = paired_difference_points(gained * times, lost * times, evidence.images * times, confidence=_CONFIDENCE)
-        return Interval(-delta.value, -delta.high, -delta.low)
+        return Interval(0.0 - delta.value, 0.0 - delta.high, 0.0 - delta.low)
 
     points = f"{limit:g} point" if limit == 1 else f"{limit:g} points"
     return _counted(
@@ -118,7 +118,7 @@ def _counted(
         reason = f"{evidence.images:,} images leave it open; {_more_images(interval, limit, at_most, evidence.images)}"
     else:
         reason = f"{beyond if outcome == 'pass' else allowed} is ruled out"
-    return Check(name, outcome, limit, unit, found.value, found.low, found.high, reason)
+    return Check(name, outcome, limit, unit, found.value, float(found.low), float(found.high), reason)
 
 
 def _more_images(interval: Callable[[float], Interval], limit: float, at_most: bool, images: int) -> str:

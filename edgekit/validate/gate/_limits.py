@@ -86,4 +86,4 @@ def _check(option: str, value: float | None, least: float, most: float, hint: st
 
 
 DEFAULT_LIMITS: Final = Limits(max_drop=1.0)
-"""What a gate asks of those who set no limit: one point, the loss that MLPerf and most vendors of int8 call none."""
+"""What a gate asks of those who set no limit: one point, which is what the usual 99 % of FP32 comes to."""

@@ -181,9 +181,7 @@ def test_a_laxer_limit_is_never_harder(
 
 @settings(max_examples=60)
 @given(st.floats(0.5, 2), st.floats(0.5, 1), st.floats(1, 2), st.floats(0.3, 3), st.floats(0, 1))
-def test_a_laxer_limit_of_time_is_never_harder(
-    value: float, down: float, up: float, limit: float, less: float
-) -> None:
+def test_a_laxer_limit_of_time_is_never_harder(value: float, down: float, up: float, limit: float, less: float) -> None:
     noise = NoiseFloor(Interval(1.0, down, up), down, up)
     evidence = timed(value, value * 0.99, value * 1.01, noise)
     strict, lax = (check(evidence, min_speedup=ratio) for ratio in (limit, max(limit - less, 0.01)))
