@@ -64,6 +64,13 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK603": "a model fails while it runs",
         "EK604": "a model answers the same whatever the image",
         "EK605": "the labels are not those that the models know",
+        "EK630": "the committed baseline does not exist",
+        "EK631": "the committed baseline is damaged",
+        "EK632": "the committed baseline was written by a newer edgekit",
+        "EK633": "the committed baseline was recorded on other images",
+        "EK634": "the committed baseline has another number of classes",
+        "EK635": "a limit of the gate asks for what was not measured",
+        "EK636": "the gate's limits in edgekit.toml are wrong",
         # EK7xx: targets and engines
         "EK701": "the target card is wrong",
         "EK702": "TensorRT cannot read the model on that target",

@@ -15,7 +15,7 @@ import edgekit
 PACKAGE = Path(edgekit.__file__).parent
 # From the top down; folders of one row do not import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("cli",),
+    ("cli", "pytest_plugin"),
     ("pipeline",),
     ("training", "pruning", "export", "calibrate", "quantize", "engine", "validate", "report"),
     ("models", "data", "targets"),

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "export": "Export a MobileNet to ONNX, quantize it to int8, and measure what that cost against FP32.",
     "validate": "Compare any two of model and device result: accuracy drift and time per frame.",
     "bench": "Time models in turns: frame times, throughput and memory, beside what this machine measures of itself.",
+    "gate": "Fail CI when a model got worse: pass (exit 0), fail (1) or inconclusive (3).",
     "inspect": (
         "Show what each layer of an ONNX model really runs in, how far it is from FP32, and what is wrong with it."
     ),
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns 0 on success, 1 when a check failed, 2 on bad input, 130 on Ctrl-C."""
+    """Run one command line; returns 0 on success, 1 when a check failed, 2 on bad input, 3 undecided, 130 on Ctrl-C."""
     words = list(arguments)
     try:
         result = application(words)(words or ["--help"], prog_name="edgekit", standalone_mode=False, obj=tuple(words))
