@@ -12,7 +12,24 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.cli import build, check_engine, doctor, export, inspect, models, profile, prune, targets, train, validate
+from edgekit.cli import (
+    build,
+    cache,
+    check_engine,
+    diff,
+    doctor,
+    export,
+    init,
+    inspect,
+    models,
+    profile,
+    prune,
+    reproduce,
+    targets,
+    train,
+    validate,
+)
+from edgekit.cli import run as run_command
 from edgekit.errors import EdgekitError, UsageError
 
 BAD_INPUT = 2
@@ -38,6 +55,11 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "targets": targets.command,
     "check-engine": check_engine.command,
     "build": build.command,
+    "init": init.command,
+    "run": run_command.command,
+    "diff": diff.command,
+    "reproduce": reproduce.command,
+    "cache": cache.command,
     "doctor": doctor.command,
 }
 for _name, _command in COMMANDS.items():
