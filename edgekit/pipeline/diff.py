@@ -283,7 +283,7 @@ def _diff_runs(first: str, second: str) -> RunDifference:
                 models.append(diff_models(str(pair[0]), str(pair[1])))
     return RunDifference(
         first, second, _differences(before.settings, after.settings), _differences(before.versions, after.versions),
-        files, _differences(before.numbers, after.numbers), tuple(models),
+        files, _differences(before.numbers, after.numbers) if before.numbers and after.numbers else (), tuple(models),
     )  # fmt: skip
 
 
@@ -305,7 +305,7 @@ def _read_run(path: Path) -> _Run:
             for name, value in line.items()
             if name not in _TIMES and name != "stage"
         }
-        versions = {"edgekit": content["edgekit"], **content["libraries"]}
+        versions = {"edgekit": content["edgekit"], "code": content["code"][:12], **content["libraries"]}
         return _Run(_flat(content["settings"]), versions, files, numbers, record.parent)
     except OSError as error:
         raise UsageError(

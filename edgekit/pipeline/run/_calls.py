@@ -37,6 +37,8 @@ from edgekit.training import STATE_FILE, EpochResult, Recipe, recipe
 from edgekit.training import Step as TrainingStep
 from edgekit.validate import runner, session
 
+QAT_STATE = "qat.state"
+
 
 @dataclasses.dataclass(frozen=True)
 class Made:
@@ -137,7 +139,7 @@ def _export(step: Step, given: Given, work: Path, progress: StartProgress) -> Ma
             request, quantize=table.method, calibration=given.path(pipeline.data.calibration),
             calibration_samples=pipeline.data.calibration_samples, calibration_method=table.calibration_method,
             effort=table.effort, max_drop=table.max_drop, mixed=table.mixed, weight_bits=table.weight_bits,
-            training=given.path(pipeline.data.train) if table.method == "qat" else None,
+            training=given.path(pipeline.data.train) if table.method == "qat" else None, state=work / QAT_STATE,
             awareness=Awareness(
                 table.qat_steps, table.qat_learning_rate, table.qat_label_weight, table.learned_scales
             ),

@@ -17,7 +17,7 @@ from edgekit.pipeline.run import _lock
 from edgekit.pipeline.run._cache import Cache, Entry, Kind, Record
 from edgekit.pipeline.run._claim import claiming
 from edgekit.pipeline.run._jobs import STEPS, Given, Job, Step, job_of, measurement_of, start, steps_of
-from edgekit.pipeline.run._keys import key_of
+from edgekit.pipeline.run._keys import code_sha256, key_of
 from edgekit.pipeline.run._lines import RunOutcome, StageLine, StageOutcome
 from edgekit.pipeline.run._read import settings_of
 from edgekit.pipeline.run._settings import Pipeline
@@ -25,7 +25,7 @@ from edgekit.pipeline.run._settings import Pipeline
 RUN_FILE = "run.json"
 RUN_SCHEMA = "edgekit.run/1"
 # Made again from where they ended; of the others an earlier process leaves nothing of use.
-RESUMABLE: frozenset[Kind] = frozenset({"train", "recover"})
+RESUMABLE: frozenset[Kind] = frozenset({"train", "recover", "export"})
 StartProgress = Callable[[str, int | None], Callable[[int], None]]
 
 
@@ -95,7 +95,9 @@ def run_pipeline(
                 entry, _, _ = run.entry(measurement)
                 lines.append(StageLine(**{**entry.record.facts, "stage": step}))
         _remove_stale(output, outcomes)
-        result = RunOutcome(tuple(outcomes), tuple(lines), output, request.lock, tuple(run.notes))
+        result = RunOutcome(
+            tuple(outcomes), tuple(lines), output, request.lock, code_sha256(cache.hashes), tuple(run.notes)
+        )
         _write(result, request, output)
         if request.lock is not None:
             _lock.write_lock(request.lock, request.pipeline, result, request.folder, cache.hashes)
@@ -227,6 +229,7 @@ def record_of(result: RunOutcome, pipeline: Pipeline) -> dict[str, Any]:
         "schema": RUN_SCHEMA,
         "edgekit": edgekit.__version__,
         "passed": result.passed,
+        "code": result.code,
         "libraries": _lock.libraries(),
         "settings": settings_of(pipeline),
         "stages": [

@@ -77,6 +77,7 @@ class RunOutcome:
         lines: What each left of the model.
         output: Folder of the results.
         lock: The lock file; None where none was asked for.
+        code: Hash of edgekit's own sources.
         notes: What a reader must know of the run itself.
     """
 
@@ -84,6 +85,7 @@ class RunOutcome:
     lines: tuple[StageLine, ...]
     output: Path
     lock: Path | None
+    code: str
     notes: tuple[str, ...]
 
     @property
