@@ -151,7 +151,7 @@ class Cache:
         with claiming(work):
             making = Making(kind, key, work / "result", self._folder(kind, key))
             with refusing_write_errors(work):
-                making.folder.mkdir(exist_ok=True)
+                making.folder.mkdir(parents=True, exist_ok=True)
             yield making
             if not making.folder.exists():
                 with contextlib.suppress(OSError):

@@ -196,7 +196,11 @@ def _copy(entry: Entry, folder: Path, cache: Cache) -> None:
             continue
         with writing(target) as temporary:
             shutil.copyfile(entry.file(name), temporary)
-            shutil.copymode(entry.file(name), temporary)
+        with refusing_write_errors(target):
+            shutil.copymode(entry.file(name), target)
+            # What a process that was killed while it copied this file left.
+            for rest in target.parent.glob(f".{target.name}.*{target.suffix}"):
+                rest.unlink()
 
 
 def _remove_stale(output: Path, outcomes: list[StageOutcome]) -> None:

@@ -251,5 +251,5 @@ def settings_of(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def pipeline_of(settings: Any) -> Pipeline:
-    """Return the pipeline that `settings_of` wrote down; raises pydantic's ValidationError."""
+    """Return the pipeline of settings as plain JSON, one table a stage; raises pydantic's ValidationError."""
     return Pipeline.model_validate_json(json.dumps(settings))
