@@ -23,7 +23,7 @@ from edgekit.pipeline.prune import PruneRequest, prune_model
 from edgekit.pipeline.recovery import RecoverRequest, Recovery, recover_model, state_folder
 from edgekit.pipeline.run._cache import Kind
 from edgekit.pipeline.run._gate import gate
-from edgekit.pipeline.run._jobs import CHECKPOINT, COMPARISON, GATE, Given, Model, Step
+from edgekit.pipeline.run._jobs import CHECKPOINT, COMPARISON, FP32, GATE, INT8, Given, Model, Step
 from edgekit.pipeline.run._lines import StageLine
 from edgekit.pipeline.sources import is_onnx
 from edgekit.pipeline.train import TrainRequest, train_model
@@ -32,6 +32,7 @@ from edgekit.pruning import Structured
 from edgekit.quantize import FLAVOURS, Awareness
 from edgekit.results import Latency
 from edgekit.spec import Note
+from edgekit.targets import load_card
 from edgekit.targets import names as card_names
 from edgekit.training import STATE_FILE, EpochResult, Recipe, recipe
 from edgekit.training import Step as TrainingStep
@@ -96,7 +97,7 @@ def _prune(step: Step, given: Given, work: Path, progress: StartProgress) -> Mad
         PruneRequest(
             given.model.name, work / CHECKPOINT, table.method, structured, table.amount, recover=table.recover,
             overrides=_overrides(given, given.model), images=given.path(pipeline.data.train), samples=table.samples,
-            evaluation=given.path(pipeline.data.eval), target=_device(pipeline.run.target),
+            evaluation=given.path(pipeline.data.eval), target=_device(given.target),
             threads=pipeline.run.threads,
         ),
         start=progress,
@@ -128,7 +129,7 @@ def _recover(step: Step, given: Given, work: Path, progress: StartProgress) -> M
 def _export(step: Step, given: Given, work: Path, progress: StartProgress) -> Made:
     pipeline, table = given.pipeline, given.pipeline.quantize
     request = ExportRequest(
-        given.model.name, work, "none", _overrides(given, given.model), pipeline.run.target, pipeline.run.jetpack,
+        given.model.name, work, "none", _overrides(given, given.model), given.target, pipeline.run.jetpack,
         pipeline.export.opset if pipeline.export is not None else None,
         evaluation=given.path(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
         seed=pipeline.run.seed, threads=pipeline.run.threads, command="edgekit run",
@@ -171,36 +172,48 @@ def _engine(step: Step, given: Given, work: Path, progress: StartProgress) -> Ma
 def _bundle_request(given: Given, folder: Path) -> BundleRequest:
     pipeline, table = given.pipeline, given.pipeline.build
     assert table is not None
+    name = given.model.name
+    if name is not None and Path(name).name == INT8 and not _takes_int8(given):
+        name = str(Path(name).with_name(FP32))
     return BundleRequest(
-        given.model.name, pipeline.run.target, folder, pipeline.run.jetpack, given.path(pipeline.data.eval),
+        name, given.target, folder, pipeline.run.jetpack, given.path(pipeline.data.eval),
         table.samples,
     )  # fmt: skip
 
 
-def _comparison_request(given: Given, max_drop: float | None) -> ValidateRequest:
-    data = given.pipeline.data
-    return ValidateRequest(
-        str(given.baseline), str(given.model.name), evaluation=given.path(data.eval),
-        evaluation_samples=data.eval_samples, max_drop=max_drop, threads=given.pipeline.run.threads,
-    )  # fmt: skip
+def _takes_int8(given: Given) -> bool:
+    """Tell whether the target runs what [quantize] made; one without INT8 gets the FP32 file beside it."""
+    table = given.pipeline.quantize
+    dynamic = table is not None and table.method == "dynamic"
+    return load_card(given.target).facts.int8.value and not dynamic
 
 
 def _gate(step: Step, given: Given, work: Path, progress: StartProgress) -> Made:
-    table = given.pipeline.gate
+    pipeline, table = given.pipeline, given.pipeline.gate
     assert table is not None
-    facts = gate(_comparison_request(given, None), table, progress)
-    write_json(work / GATE, facts)
-    passed = facts["outcome"] == "pass"
-    return Made((GATE,), (), {"passed": passed, "outcome": facts["outcome"]}, tuple(map(str, facts["notes"])))
+    assert given.baseline is not None
+    result = gate(
+        given.baseline, str(given.model.name), table, pipeline.data, given.folder, pipeline.run.threads, progress
+    )
+    write_json(work / GATE, result)
+    outcome = result["outcome"]
+    passed = outcome == "pass" or (table.allow_inconclusive and outcome == "inconclusive")
+    reasons = [f"{check['name']} {check['outcome']}: {check['reason']}" for check in result["checks"]]
+    facts = {"passed": passed, "outcome": outcome, "reason": "; ".join(reasons)}
+    return Made((GATE,), (), facts, tuple(map(str, result["notes"])))
 
 
 def _validate(step: Step, given: Given, work: Path, progress: StartProgress) -> Made:
-    table = given.pipeline.validation
+    pipeline, table = given.pipeline, given.pipeline.validation
     assert table is not None
-    outcome = validate_models(_comparison_request(given, table.max_drop), progress=progress)
+    request = ValidateRequest(
+        str(given.baseline), str(given.model.name), evaluation=given.path(pipeline.data.eval),
+        evaluation_samples=pipeline.data.eval_samples, max_drop=table.max_drop, threads=pipeline.run.threads,
+    )  # fmt: skip
+    outcome = validate_models(request, progress=progress)
     write_json(work / COMPARISON, dataclasses.asdict(outcome))
     facts = {"passed": outcome.verdict.passed, "reason": outcome.verdict.reason}
-    return Made((COMPARISON,), (), facts, _texts(outcome.notes))
+    return Made((COMPARISON,), (), facts, tuple(str(getattr(note, "text", note)) for note in outcome.notes))
 
 
 def _measure(step: Step, given: Given, work: Path, progress: StartProgress) -> Made:

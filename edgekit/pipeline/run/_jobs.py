@@ -73,6 +73,12 @@ class Given:
         """Return a path of the pipeline file as this process sees it."""
         return None if path is None else self.folder / path
 
+    @property
+    def target(self) -> str:
+        """The target as commands take it: a name, or the path of a card."""
+        target = self.pipeline.run.target
+        return str(self.folder / target) if target.endswith(".toml") else target
+
     def after(self, step: Step, entry: Entry, folder: Path) -> Given:
         """Return what the next stage is given, when the files of this one lie in `folder`."""
         files = [folder / name for name in MODELS.get(step, ()) if name in entry.record.files]

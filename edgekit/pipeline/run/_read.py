@@ -28,6 +28,8 @@ LARGEST_FILE = 1 << 20
 # EDGEKIT_EXPORT__OPSET; names with one underscore, such as EDGEKIT_TRACEBACK, are no settings.
 _VARIABLE = re.compile(r"EDGEKIT_([A-Z0-9]+)__([A-Z0-9_]+)")
 _PLACE = re.compile(r" \(at line (\d+), column \d+\)$| \(at end of document\)$")
+# Forms of Q/DQ without a device; a test compares with `edgekit.quantize`, which imports torch.
+_FORMS = ("tensorrt", "tensorrt8")
 DOCUMENTATION = "docs/pipeline.md lists the keys"
 
 
@@ -83,6 +85,7 @@ def load_pipeline(path: Path, *, environment: Mapping[str, str], flags: Sequence
     except ValidationError as error:
         raise _refusal(error, text, path, origin) from error
     _require_files(pipeline, text, path, origin)
+    _require_target(pipeline, text, path)
     return Loaded(path, pipeline)
 
 
@@ -186,8 +189,8 @@ def _unknown(key: Sequence[str | int], where: str) -> UsageError:
 def _refusal(error: ValidationError, text: str, path: Path, origin: Mapping[tuple[str, ...], str]) -> UsageError:
     """Say the first fault in one line: where, which key, what is wrong with it."""
     first = error.errors(include_url=False, include_context=False)[0]
-    key = tuple(part for part in first["loc"] if isinstance(part, str))
-    where = origin.get(key[:2]) or _place(text, path, key)
+    key = tuple(part for part in first["loc"] if isinstance(part, str))[:2]
+    where = origin.get(key) or _place(text, path, key)
     if first["type"] == "extra_forbidden":
         return _unknown(key, where)
     what = first["msg"].removeprefix("Value error, ")
@@ -202,6 +205,26 @@ def _require_files(pipeline: Pipeline, text: str, path: Path, origin: Mapping[tu
             where = origin.get(key) or _place(text, path, key)
             hint = f"check the path; it is relative to the folder of {path.name}"
             raise UsageError("EK011", f"{name} = {str(file)!r}: there is no such file", where=where, hint=hint)
+
+
+def _require_target(pipeline: Pipeline, text: str, path: Path) -> None:
+    """Refuse a target that there is none of, or that nothing can be built for: training first would cost hours."""
+    run = pipeline.run
+    if run.target in (*_FORMS, "cpu") and pipeline.table("build") is None:
+        return
+    from edgekit.targets import choose_stack, load_card
+
+    own = run.target.endswith(".toml")
+    card = load_card(str(path.parent / run.target) if own else "cpu" if run.target in _FORMS else run.target)
+    if card.is_gpu:
+        choose_stack(card, run.jetpack)
+    elif pipeline.table("build") is not None:
+        raise UsageError(
+            "EK010",
+            f"[build] needs a target with TensorRT, and {run.target} has none",
+            where=_place(text, path, ("build",)),
+            hint="set target in [run]",
+        )
 
 
 def _archives(path: Path) -> Iterator[Path]:

@@ -267,19 +267,21 @@ class GateTable(StageTable):
     """Hold the last model against limits, as `edgekit gate` does."""
 
     baseline: Path | None = None
-    """Model to compare with. Default: as for [validate]."""
+    """Model to compare with, or the .json that `edgekit gate --update` committed. Default: as for [validate]."""
     max_drop: Annotated[float, Field(ge=-100, le=100)] | None = None
     """Largest drop of top-1 allowed, in points."""
     min_agreement: Points | None = None
     """Smallest share of images with the same answer, in percent."""
-    max_size: Annotated[str, Field(pattern=r"^\d+$|^\d+(\.\d+)?x$")] | None = None
-    """Largest size: bytes as "1500000", or a ratio to the baseline's as "0.3x"."""
+    max_size: Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?x$")] | None = None
+    """Largest size: bytes as 1500000, or a ratio to the baseline's as "0.3x"."""
     min_speedup: Ratio | None = None
     """Smallest speed-up over the baseline."""
     max_p99_ratio: Ratio | None = None
     """Largest p99 of the time per frame over the baseline's."""
     these_images: bool = False
     """true asks about the images evaluated and no others: what was counted decides."""
+    allow_inconclusive: bool = False
+    """true lets the run exit 0 when the images can show nothing either way."""
 
 
 class Pipeline(Table):

@@ -17,11 +17,13 @@ from edgekit.errors import UsageError
 from edgekit.models import names
 from edgekit.pipeline.job import ExportRequest
 from edgekit.pipeline.prune import Method
+from edgekit.pipeline.run import _read, json_schema, load_pipeline
 from edgekit.pipeline.run import _settings as settings
-from edgekit.pipeline.run import json_schema, load_pipeline
 from edgekit.pipeline.run._read import line_of, pipeline_of, settings_of, tables
 from edgekit.pipeline.run._settings import Pipeline
+from edgekit.quantize import FLAVOURS
 from edgekit.shipped import shipped_pipeline
+from edgekit.targets import names as card_names
 from edgekit.training import RECIPES
 
 
@@ -83,6 +85,18 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match=r"EK010 .*not a text in UTF-8"):
         load_pipeline(tmp_path / "binary.toml", environment=NO_VARIABLES)
+
+
+def test_a_target_that_cannot_be_built_for_is_refused_before_any_work(tmp_path: Path) -> None:
+    expected = (
+        "EK010 FOLDER/edgekit.toml:1: [build] needs a target with TensorRT, and cpu has none; set target in [run]"
+    )
+    assert fault(tmp_path, "[build]\n") == expected
+    with_target = "[run]\ntarget = 'jetson-orin-nano'\n[build]\n"
+    assert read(tmp_path, with_target).stages() == ("build",)
+    assert fault(tmp_path, with_target, "run.jetpack=1.0").startswith("EK001 --jetpack: ")
+    assert fault(tmp_path, "[export]\n", "run.target=jetson-nanoo").startswith("EK002 --target: ")
+    assert read(tmp_path, "[export]\n", "run.target=tensorrt").run.target == "tensorrt"
 
 
 def test_a_pruned_onnx_file_cannot_be_asked_for(tmp_path: Path) -> None:
@@ -163,10 +177,11 @@ def test_the_line_of_a_key_is_the_one_it_stands_on(content: dict[str, dict[str, 
 def test_words_that_are_repeated_here_are_those_of_the_stages() -> None:
     assert set(get_args(settings.Architecture)) == set(names())
     assert set(get_args(settings.RecipeName)) == set(RECIPES)
+    assert set(_read._FORMS) == {name for name in FLAVOURS if name not in card_names()}
     assert settings.Importance == edgekit.pruning.Importance
     assert settings.Widths == edgekit.pruning.Widths
     assert settings.Repair == edgekit.pruning.Repair
-    assert settings.PruneTable.model_fields["method"].annotation == Method
+    assert get_args(settings.PruneTable.model_fields["method"].annotation) == get_args(Method)
 
 
 def test_defaults_are_those_of_the_commands() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 from pipelines import bytes_of, facts, made, run, snapshot, write
 
@@ -240,6 +241,27 @@ def test_prune_recover_and_quantize_report_one_line_each(tmp_path: Path, archive
     assert {"bundle/model.onnx", "bundle/run.sh", "bundle/bundle.json"} <= set(bundle.files)
     assert (bundle.folder / "bundle" / "run.sh").stat().st_mode & 0o100, "programs stay programs"
     assert made(run(path, "run.target=jetson-orin-nano")) == []
+
+
+@pytest.mark.slow
+def test_a_target_without_int8_gets_a_bundle_of_the_fp32_file(copy: Callable[[], Path]) -> None:
+    path = copy()
+    flags = ("run.target=jetson-nano", "build.samples=1", "validate.enabled=false", "export.enabled=false")
+    outcome = run(path, *flags)
+    operators = {
+        node.op_type for node in onnx.load(stage(outcome, "build").folder / "bundle" / "model.onnx").graph.node
+    }
+    assert "Conv" in operators
+    assert "DequantizeLinear" not in operators
+
+
+def test_an_onnx_file_goes_through_the_stages_that_take_one(copy: Callable[[], Path], finished: Finished) -> None:
+    path = copy()
+    outcome = run(path, "model.path=edgekit-run/export/model.fp32.onnx", "run.output=other")
+    baseline, _, quantized = outcome.lines
+    assert (baseline.macs, baseline.parameters) == (None, None), "the file does not say"
+    assert quantized.size_bytes < 0.35 * baseline.size_bytes
+    assert quantized.top1 == finished[1].lines[2].top1
 
 
 def test_a_gate_stage_is_judged(copy: Callable[[], Path]) -> None:
