@@ -86,11 +86,11 @@ def test_an_int8_file_beside_fp32_shows_precision_and_what_rounding_moved(fp32: 
 
 def test_two_runs_show_settings_numbers_files_and_layers(copy: Callable[[], Path], finished: Finished) -> None:
     path = copy()
-    run(path, "quantize.calibration_method=minmax", "validate.enabled=false")
+    run(path, "quantize.calibration_method=mse", "validate.enabled=false")
     found = runs(finished[0].parent / "edgekit-run", path.parent / "edgekit-run")
     assert {each.what: (each.was, each.now) for each in found.settings}["quantize.calibration_method"] == (
         "auto",
-        "minmax",
+        "mse",
     )
     assert [each.what for each in found.files] == ["quantize/model.int8.onnx"]
     assert [model.same for model in found.models] == [False]

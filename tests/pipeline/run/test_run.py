@@ -81,9 +81,11 @@ sys.exit(code or bool(heavy))
 
 def test_another_option_makes_its_stage_and_those_after_it_again(copy: Callable[[], Path], finished: Finished) -> None:
     path = copy()
-    again = run(path, "quantize.calibration_method=minmax")
+    again = run(path, "quantize.calibration_method=mse")
     assert made(again) == ["quantize", "validate"]
     assert stage(again, "quantize").files != stage(finished[1], "quantize").files
+    same = run(path, "quantize.qat_steps=7")
+    assert made(same) == ["quantize"], "it came to the same bytes, so nothing after it is made again"
     back = run(path)
     assert made(back) == [], "what was made before is still there"
     assert bytes_of(back) == bytes_of(finished[1])
