@@ -21,7 +21,7 @@ from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
     "models", "profile", "train", "prune", "export", "validate", "inspect", "targets", "check-engine", "build",
-    "doctor",
+    "init", "run", "diff", "reproduce", "cache", "doctor",
 ]  # fmt: skip
 
 
