@@ -14,6 +14,14 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK003": "an output cannot be written",
         "EK004": "a package is missing or too old",
         "EK006": "the machine has too little memory",
+        # EK010 to EK019: pipelines, their cache and their lock file
+        "EK010": "the pipeline file is wrong",
+        "EK011": "a file that the pipeline needs does not exist",
+        "EK012": "another run is going on in the folder",
+        "EK013": "the file was written by a newer version of edgekit",
+        "EK014": "a cache entry is damaged",
+        "EK015": "the lock file or the record of a run is damaged",
+        "EK016": "the two cannot be compared layer by layer",
         # EK1xx: models and checkpoints
         "EK101": "the model file does not exist",
         "EK102": "the file is not a model in a known format",

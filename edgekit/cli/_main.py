@@ -38,6 +38,11 @@ COMMANDS: Mapping[str, str] = {
     "targets": "List the targets and what each can do; every fact with its source and how sure it is.",
     "check-engine": "Lower a model for a target and let NVIDIA's own parser and builder judge it, without a GPU.",
     "build": "Build, time and check an engine here, in a container or on the device; or write what does so elsewhere.",
+    "init": "Write a commented pipeline file that runs as it is.",
+    "run": "Run a whole pipeline from one file; what was made before is kept, what was interrupted goes on.",
+    "diff": "Say what changed between two models, layer by layer, or between two runs; exit 0 whatever it finds.",
+    "reproduce": "Make everything that a lock file names again, from nothing; exit 1 unless every byte is the same.",
+    "cache": "List the results that edgekit run keeps, or remove those that are old, damaged or were never finished.",
     "doctor": "Tell what is installed, what this CPU can do, what is missing and how to get it.",
 }
 

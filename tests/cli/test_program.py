@@ -21,8 +21,8 @@ from edgekit.cli._main import COMMANDS, implementation
 from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
-    "models", "profile", "train", "prune", "export", "validate", "bench", "inspect", "targets", "check-engine", "build",
-    "doctor",
+    "models", "profile", "train", "prune", "export", "validate", "bench", "gate", "inspect", "targets", "check-engine",
+    "build", "init", "run", "diff", "reproduce", "cache", "doctor",
 ]  # fmt: skip
 
 
