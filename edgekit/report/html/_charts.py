@@ -67,8 +67,8 @@ def _trade_off(
     x = Scale(0.0, 1.12 * max(*costs, cost_interval.high if cost_interval else 0.0), LEFT, RIGHT)
     first, second = (x(costs[0]), y(baseline)), (x(costs[1]), y(candidate.value))
     elements: list[svg.Element] = [
-        *across(x, lambda value: f"{value:g}", f"{axis}, {unit}"),
-        *upward(y, lambda value: f"{value:g}", f"{what}, %"),
+        *across(x, f"{axis}, {unit}"),
+        *upward(y, f"{what}, %"),
         line(*first, *second, "path"),
         line(second[0], y(candidate.low), second[0], y(candidate.high), "interval"),
     ]
@@ -87,7 +87,7 @@ def _trade_off(
         "Up and to the left is better. The vertical axis does not start at 0."
     )
     picture = figure(elements, identifier=f"chart-{name}", title=title, description=caption)
-    return Chart(picture, title, caption)
+    return Chart(picture, caption)
 
 
 def _quality(comparison: Comparison) -> tuple[str, float, Interval]:
@@ -112,8 +112,8 @@ def latency_distribution(samples: LatencySamples) -> Chart:
     x = Scale(low, high, LEFT, RIGHT, logarithmic=True)
     y = Scale(0.0, 1.08 * max(float(share.max()) for share in shares), BOTTOM, TOP)
     elements = [
-        *across(x, lambda value: f"{value:g}", "time of a frame, ms (logarithmic)"),
-        *upward(y, lambda value: f"{value:g}", "share of the frames, %"),
+        *across(x, "time of a frame, ms (logarithmic)"),
+        *upward(y, "share of the frames, %"),
         *(_steps(share, edges, x, y, name) for share, name in zip(shares, _SIDES, strict=True)),
     ]
     medians = [float(np.median(side)) for side in sides]
@@ -125,7 +125,7 @@ def latency_distribution(samples: LatencySamples) -> Chart:
     )
     title = "How the time of a frame spreads"
     picture = figure(elements, identifier="chart-spread", title=title, description=caption)
-    return Chart(picture, title, caption)
+    return Chart(picture, caption)
 
 
 def latency_in_order(samples: LatencySamples) -> Chart:
@@ -134,8 +134,8 @@ def latency_in_order(samples: LatencySamples) -> Chart:
     x = Scale(0.0, float(max(side.size for side in sides)), LEFT, RIGHT)
     y = Scale(0.0, high, BOTTOM, TOP)
     elements = [
-        *across(x, lambda value: f"{value:g}", "frame, in the order of timing"),
-        *upward(y, lambda value: f"{value:g}", "time of a frame, ms"),
+        *across(x, "frame, in the order of timing"),
+        *upward(y, "time of a frame, ms"),
         *(_dots(side, x, y, name) for side, name in zip(sides, _SIDES, strict=True)),
     ]
     most = max(side.size for side in sides)
@@ -143,7 +143,7 @@ def latency_in_order(samples: LatencySamples) -> Chart:
     caption = f"{every} as it was timed. Level bands are a steady machine.{_beyond(sides, high)}"
     title = "The time of a frame, one after the other"
     picture = figure(elements, identifier="chart-order", title=title, description=caption)
-    return Chart(picture, title, caption)
+    return Chart(picture, caption)
 
 
 def _frames(samples: LatencySamples) -> tuple[list[Frames], float, float]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import Final
 
 import svg
 from markupsafe import Markup
-
-from edgekit.report._text import plain
 
 WIDTH: Final = 400
 HEIGHT: Final = 250
@@ -22,10 +19,9 @@ BOTTOM: Final = HEIGHT - 42
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """A chart of the page: the picture, its name, and one sentence that says what it shows."""
+    """A chart of the page, and in words what it shows."""
 
     picture: Markup
-    title: str
     caption: str
 
 
@@ -62,8 +58,8 @@ def figure(elements: list[svg.Element], *, identifier: str, title: str, descript
     """Return a picture with a name and a description for who cannot see it; `identifier` is unique in the page."""
     names = {"aria-labelledby": f"{identifier}-title", "aria-describedby": f"{identifier}-description"}
     head: list[svg.Element] = [
-        svg.Title(id=names["aria-labelledby"], text=words(title)),
-        svg.Desc(id=names["aria-describedby"], text=words(description)),
+        svg.Title(id=names["aria-labelledby"], text=svg.escape(title)),
+        svg.Desc(id=names["aria-describedby"], text=svg.escape(description)),
     ]
     box = svg.ViewBoxSpec(0, 0, WIDTH, HEIGHT)
     picture = svg.SVG(viewBox=box, xmlns=None, extra={"role": "img", **names}, elements=[*head, *elements])
@@ -77,14 +73,9 @@ def drawing(elements: list[svg.Element], width: float, height: float) -> Markup:
     return Markup(svg.SVG(viewBox=box, xmlns=None, extra=hidden, elements=elements).as_str())
 
 
-def words(text: str) -> str:
-    """Return text that any person may have written as content of an element: svg.py does not escape it."""
-    return svg.escape(plain(text).plain)
-
-
 def label(x: float, y: float, text: str, *kinds: str) -> svg.Text:
     """Return a word or two at a place; `kinds` are classes of the style sheet (`end`, `strong`)."""
-    return svg.Text(x=round(x, 2), y=round(y, 2), text=words(text), class_=list(kinds) or None)
+    return svg.Text(x=round(x, 2), y=round(y, 2), text=svg.escape(text), class_=list(kinds) or None)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, *kinds: str) -> svg.Line:
@@ -92,24 +83,24 @@ def line(x1: float, y1: float, x2: float, y2: float, *kinds: str) -> svg.Line:
     return svg.Line(x1=x1, y1=y1, x2=x2, y2=y2, class_=list(kinds))
 
 
-def across(scale: Scale, text: Callable[[float], str], title: str) -> list[svg.Element]:
+def across(scale: Scale, title: str) -> list[svg.Element]:
     """Return a horizontal axis at the bottom, with guides and its title below."""
     marks: list[svg.Element] = []
     for value in scale.ticks():
         marks += [
             line(scale(value), TOP, scale(value), BOTTOM, "guide"),
-            label(scale(value), BOTTOM + 16, text(value), "middle"),
+            label(scale(value), BOTTOM + 16, f"{value:g}", "middle"),
         ]
     base = line(scale.start, BOTTOM, scale.end, BOTTOM, "axis")
     return [*marks, base, label((scale.start + scale.end) / 2, BOTTOM + 34, title, "middle")]
 
 
-def upward(scale: Scale, text: Callable[[float], str], title: str) -> list[svg.Element]:
+def upward(scale: Scale, title: str) -> list[svg.Element]:
     """Return a vertical axis at the left, with guides and its title on top."""
     marks: list[svg.Element] = []
     for value in scale.ticks():
         marks += [
             line(LEFT, scale(value), RIGHT, scale(value), "guide"),
-            label(LEFT - 6, scale(value) + 4, text(value), "end"),
+            label(LEFT - 6, scale(value) + 4, f"{value:g}", "end"),
         ]
     return [*marks, label(4, 12, title)]
