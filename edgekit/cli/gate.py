@@ -74,6 +74,9 @@ def command(
     update: Annotated[
         bool, typer.Option("--update", help="Record CANDIDATE as the committed baseline, and judge nothing.")
     ] = False,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose/--no-diagnose", help="Find where the loss comes from when there is too much.")
+    ] = True,
     threads: Annotated[int, typer.Option(min=0, help="Threads that a timed frame may use; 0 takes all cores.")] = 0,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
@@ -81,6 +84,9 @@ def command(
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     sarif: Annotated[Path | None, typer.Option(help="Write SARIF 2.1.0 to this file.")] = None,
     summary: Annotated[Path | None, typer.Option(help="Add Markdown to this file, as $GITHUB_STEP_SUMMARY.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one offline page; needs BASELINE, a committed one has no logits.")
+    ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Fail CI when a model got worse: pass (exit 0), fail (1) or inconclusive (3)."""
@@ -102,13 +108,17 @@ def command(
         "max_p99_ratio": max_p99_ratio,
         "these_images": these_images,
     }
-    for path in (junit, sarif, summary):
+    if html is not None and baseline is None:
+        raise UsageError(
+            "EK001", "a committed baseline holds too little for a page", where="--html", hint="give BASELINE CANDIDATE"
+        )
+    for path in (junit, sarif, summary, html):
         if path is not None:
             check_folder(path.parent)
     line = shlex.join(["edgekit", *(context.obj or ())])
     request = GateRequest(
         candidate, baseline, committed or Path(BASELINE_FILE), merged(table, flags), overrides,
-        evaluation, evaluation_samples, threads, line,
+        evaluation, evaluation_samples, threads, line, diagnose, html,
     )  # fmt: skip
     if update:
         with common.progress() as progress:

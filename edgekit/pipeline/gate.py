@@ -12,29 +12,23 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 import edgekit
 from edgekit.data import ImageSet, batches
 from edgekit.errors import ComparisonError
 from edgekit.files import read_at_most, write_json
 from edgekit.models import NO_OVERRIDES, Overrides
+from edgekit.pipeline.html_report import write_html
 from edgekit.pipeline.images import evaluation_images
-from edgekit.pipeline.measuring import BATCH, StartProgress, first_images, silent
+from edgekit.pipeline.measuring import BATCH, StartProgress, silent
 from edgekit.pipeline.sources import Source, is_onnx
-from edgekit.pipeline.validate import open_model, require_same
-from edgekit.report import environment
+from edgekit.pipeline.validate import ValidateRequest, diagnosis, open_model, require_same, validate_models
 from edgekit.results import (
-    COMPARISON_SCHEMA,
-    ComparedModel,
     Comparison,
-    DriftDetail,
     GateResult,
-    MachineState,
-    Significance,
 )
 from edgekit.spec import Interval, Preprocessing
-from edgekit.validate import PairedEvaluation, compare_latency, drift, evaluate, evaluate_pair, runner, session, verdict
+from edgekit.validate import evaluate, runner, session
 from edgekit.validate.gate import (
     BASELINE_SCHEMA,
     DEFAULT_LIMITS,
@@ -60,6 +54,8 @@ from edgekit.validate.gate import (
 )
 
 BASELINE_FILE: Final = "edgekit-baseline.json"
+# Checks whose failure has a cause in the layers.
+LOSSES: Final = ("max_drop", "min_agreement")
 _LARGEST_BASELINE: Final = 64 << 20  # a million images take about 3 MB
 
 
@@ -77,6 +73,8 @@ class GateRequest:
         evaluation_samples: How many of them; None takes all.
         threads: Threads that a timed frame may use; 0 takes all cores.
         command: The command line.
+        diagnose: Whether to look for where the loss comes from when there is too much of it.
+        html: Page to write of a comparison with a baseline model; None writes none.
     """
 
     candidate: str
@@ -88,6 +86,8 @@ class GateRequest:
     evaluation_samples: int | None = None
     threads: int = 0
     command: str = ""
+    diagnose: bool = True
+    html: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,9 +108,15 @@ def gate_models(request: GateRequest, *, progress: StartProgress = silent) -> Ga
     """
     if request.baseline is None:
         return GateOutcome(_judge_against_committed(request, progress), None)
-    comparison = _comparison(request, timed=request.limits.timed, progress=progress)
+    comparison = _compare(request, timed=request.limits.timed, progress=progress)
     result = judge(comparison, request.limits)
-    return GateOutcome(result, dataclasses.replace(comparison, gate=result))
+    lost = any(check.name in LOSSES and check.outcome == "fail" for check in result.checks)
+    if lost and request.diagnose:
+        comparison = _explained(request, comparison, progress)
+    comparison = dataclasses.replace(comparison, gate=result)
+    if request.html is not None:
+        write_html(comparison, _images(request), request.html)
+    return GateOutcome(result, comparison)
 
 
 def update_baseline(request: GateRequest, *, progress: StartProgress = silent) -> Baseline:
@@ -121,7 +127,7 @@ def update_baseline(request: GateRequest, *, progress: StartProgress = silent) -
     """
     answered = _answer(request, progress)
     source, images, answers = answered.source, answered.images, answered.answers
-    compared = None if request.baseline is None else _comparison(request, timed=True, progress=progress)
+    compared = None if request.baseline is None else _compare(request, timed=True, progress=progress)
     baseline = Baseline(
         schema=BASELINE_SCHEMA,
         edgekit=edgekit.__version__,
@@ -264,43 +270,31 @@ def _three(ratio: Interval) -> tuple[float, float, float]:
     return ratio.value, ratio.low, ratio.high
 
 
-def _comparison(request: GateRequest, *, timed: bool, progress: StartProgress) -> Comparison:
+def _compare(request: GateRequest, *, timed: bool, progress: StartProgress) -> Comparison:
     """Compare the candidate with the baseline model."""
     assert request.baseline is not None
-    first, second = (open_model(model, request.overrides) for model in (request.baseline, request.candidate))
-    for what in ("num_classes", "preprocessing"):
-        require_same(what, getattr(first, what), getattr(second, what), f"{first.name} and {second.name}")
-    images = evaluation_images(first, request.evaluation, request.evaluation_samples)
-    blobs = [source.model.SerializeToString(deterministic=True) for source in (first, second)]
-    baseline, candidate = (runner(session(blob, threads=request.threads)) for blob in blobs)
-    with contextlib.closing(batches(images, first.preprocessing, BATCH)) as stream:
-        pair = evaluate_pair(baseline, candidate, stream, progress=progress("evaluating", len(images)))
-        broken = len(stream.broken)
-    latency = None
-    if timed:
-        frame = first_images(images, first.preprocessing, 1)
-        latency = compare_latency(baseline, candidate, frame, progress=progress("timing", None))
-    sides = [
-        ComparedModel(source.name, hashlib.sha256(blob).hexdigest(), len(blob), side.accuracy)
-        for source, blob, side in zip((first, second), blobs, (pair.baseline, pair.candidate), strict=True)
-    ]
-    moved, machine = drift(pair), environment()
-    return Comparison(
-        COMPARISON_SCHEMA, edgekit.__version__, request.command, sides[0], sides[1], images.name, images.sha256(),
-        first.class_names, broken, moved, _detail(pair), latency, None, None,
-        MachineState(machine.cpu, machine.cores, None, None, None, None, None, {}), None,
-        verdict(moved, max_drop=request.limits.max_drop), None,
-        tuple(dict.fromkeys(note.text for note in (*first.notes, *second.notes))),
+    return validate_models(
+        ValidateRequest(
+            request.baseline, request.candidate, request.overrides, request.evaluation, request.evaluation_samples,
+            request.limits.max_drop, request.threads, timing=timed, command=request.command,
+        ),
+        progress=progress,
     )  # fmt: skip
 
 
-def _detail(pair: PairedEvaluation) -> DriftDetail:
-    before, after = pair.baseline.top1, pair.candidate.top1
-    significance = None
-    if before is not None and after is not None:
-        gained, lost = int(np.sum(after & ~before)), int(np.sum(before & ~after))
-        p_value = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-        delta = drift(pair).top1_delta_pp
-        assert delta is not None
-        significance = Significance(gained, lost, float(p_value), delta, None)
-    return DriftDetail(None, significance, None, None, None, float(pair.kl.max()), "", (), ())
+def _explained(request: GateRequest, comparison: Comparison, progress: StartProgress) -> Comparison:
+    """Add where the loss comes from; a candidate that is not quantized loses for reasons that are not looked for."""
+    assert request.baseline is not None
+    first, second = (open_model(model, request.overrides) for model in (request.baseline, request.candidate))
+    try:
+        found = diagnosis(first, second, _images(request), progress)
+    except ComparisonError as error:
+        if error.code != "EK620":
+            raise
+        return dataclasses.replace(comparison, notes=(*comparison.notes, f"no cause was looked for: {error.what}"))
+    return dataclasses.replace(comparison, diagnosis=found)
+
+
+def _images(request: GateRequest) -> ImageSet:
+    source = open_model(request.candidate, request.overrides)
+    return evaluation_images(source, request.evaluation, request.evaluation_samples)

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import edgekit
-from edgekit.data import ImageSet, open_images, require_count, require_labels
-from edgekit.errors import ComparisonError, DataError, UsageError
+from edgekit.data import Batch, ImageSet, batches, require_labels
+from edgekit.errors import ComparisonError, UsageError
 from edgekit.export import load_onnx
 from edgekit.files import check_folder
 from edgekit.models import NO_OVERRIDES, Overrides
-from edgekit.pipeline.images import fitting, sample_serves, shipped_evaluation
-from edgekit.pipeline.measuring import StartProgress, evaluate_both, first_images, silent
+from edgekit.pipeline.html_report import write_html
+from edgekit.pipeline.images import evaluation_images
+from edgekit.pipeline.measuring import BATCH, StartProgress, evaluate_both, first_images, silent
 from edgekit.pipeline.sources import Source, describe_onnx, is_onnx, open_source
-from edgekit.report import environment, write_comparison
-from edgekit.results import COMPARISON_SCHEMA, Accuracy, ComparedModel, Comparison, Latency, MachineState
+from edgekit.report import write_comparison
+from edgekit.results import COMPARISON_SCHEMA, Accuracy, ComparedModel, Comparison, Diagnosis
 from edgekit.validate import (
     Runner,
-    compare_latency,
+    TimedPair,
     drift,
     drift_detail,
     require_plausible,
     runner,
     session,
+    time_pair,
     verdict,
+    watching_machine,
 )
+from edgekit.validate.findings import PASSES, diagnose
 
 COMPARISON_FILE: Final = "comparison.json"
 # A hundredth of a point is one image in ten thousand.
 SMALLEST_NEED_PP: Final = 0.01
+# Enough for means over thousands of values a layer; each layer that matters is restored on every one of them.
+DIAGNOSED_IMAGES: Final = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +90,7 @@ def validate_models(request: ValidateRequest, *, progress: StartProgress = silen
     _check(request)
     first, second = (open_model(model, request.overrides) for model in (request.baseline, request.candidate))
     _require_same_task(first, second)
-    images = _images(request, first)
+    images = evaluation_images(first, request.evaluation, request.evaluation_samples)
     if request.need is not None:
         require_labels(images)
     blobs = [source.model.SerializeToString(deterministic=True) for source in (first, second)]
@@ -91,6 +99,8 @@ def validate_models(request: ValidateRequest, *, progress: StartProgress = silen
     both = evaluate_both(baseline, candidate, images, first.preprocessing, progress)
     require_plausible(both.pair, class_names)
     moved = drift(both.pair)
+    with watching_machine() as machine:
+        timed = _time(baseline, candidate, blobs[0], both.images, first, progress) if request.timing else None
     comparison = Comparison(
         schema=COMPARISON_SCHEMA,
         edgekit=edgekit.__version__,
@@ -103,18 +113,35 @@ def validate_models(request: ValidateRequest, *, progress: StartProgress = silen
         broken=len(images) - len(both.images),
         drift=moved,
         detail=drift_detail(both.pair, both.images.identifiers, class_names, request.max_drop, need=request.need),
-        latency=_latency(baseline, candidate, images, first, progress) if request.timing else None,
-        samples=None,
-        noise=None,
-        machine=_machine(),
-        diagnosis=None,
+        latency=None if timed is None else timed.latency,
+        samples=None if timed is None else timed.samples,
+        noise=None if timed is None else timed.noise,
+        machine=machine.state(),
+        diagnosis=diagnosis(first, second, both.images, progress) if request.diagnose else None,
         verdict=verdict(moved, max_drop=request.max_drop),
         gate=None,
         notes=_notes(first, second, images, both.images),
     )
     if request.output is not None:
         write_comparison(comparison, request.output / COMPARISON_FILE)
+    if request.html is not None:
+        write_html(comparison, both.images, request.html)
     return comparison
+
+
+def diagnosis(first: Source, second: Source, images: ImageSet, progress: StartProgress = silent) -> Diagnosis:
+    """Look for where the second model loses what the first has, on some of the images.
+
+    Raises:
+        ComparisonError: EK620 when the layers of the two do not match, or the second is not quantized.
+    """
+    some = images.spread(min(DIAGNOSED_IMAGES, len(images)))
+
+    def stream() -> Iterator[Batch]:
+        with contextlib.closing(batches(some, first.preprocessing, BATCH)) as read:
+            yield from read
+
+    return diagnose(first.model, second.model, stream, progress=progress("looking for causes", PASSES * len(some)))
 
 
 def _check(request: ValidateRequest) -> None:
@@ -127,11 +154,10 @@ def _check(request: ValidateRequest) -> None:
         raise UsageError(
             "EK001", f"{request.need} is no drop", where="--need", hint=f"take {SMALLEST_NEED_PP} to 100 points"
         )
-    for option, wanted in (("--diagnose", request.diagnose), ("--html", request.html is not None)):
-        if wanted:
-            raise UsageError("EK001", "this edgekit does not offer it yet", where=option, hint="leave it out")
     if request.output is not None:
         check_folder(request.output)
+    if request.html is not None:
+        check_folder(request.html.parent)
 
 
 def open_model(model: str, overrides: Overrides) -> Source:
@@ -163,45 +189,17 @@ def _require_same_task(first: Source, second: Source) -> None:
             require_same(f"the order of their classes, at class {index}", one, other, where)
 
 
-def _images(request: ValidateRequest, source: Source) -> ImageSet:
-    if request.evaluation is not None:
-        images = fitting(open_images(request.evaluation, class_names=source.class_names), source)
-    elif sample_serves(source):
-        images = shipped_evaluation(source)
-    else:
-        raise DataError(
-            "EK207",
-            "the sample that ships has other classes than the model",
-            where=source.name,
-            hint="give labelled images with --eval",
-        )
-    if request.evaluation_samples is not None:
-        images = images.spread(request.evaluation_samples)
-    return require_count(images, purpose="evaluation")
-
-
 def _compared(source: Source, blob: bytes, accuracy: Accuracy) -> ComparedModel:
     return ComparedModel(source.name, hashlib.sha256(blob).hexdigest(), len(blob), accuracy)
 
 
-def _latency(baseline: Runner, candidate: Runner, images: ImageSet, source: Source, progress: StartProgress) -> Latency:
+def _time(
+    baseline: Runner, candidate: Runner, blob: bytes, images: ImageSet, source: Source, progress: StartProgress
+) -> TimedPair:
+    """Time the two in turns, and beside them the baseline once more, which gives the machine's noise."""
     frame = first_images(images, source.preprocessing, 1)
-    return compare_latency(baseline, candidate, frame, progress=progress("timing", None))
-
-
-def _machine() -> MachineState:
-    found = environment()
-    versions = {name: getattr(found, name) for name in ("python", "onnx", "onnxruntime", "numpy")}
-    return MachineState(
-        cpu=found.cpu,
-        cores=found.cores,
-        governor=None,
-        frequency_mhz=None,
-        load_average=None,
-        throttled=None,
-        steal_percent=None,
-        versions={name: version for name, version in versions.items() if version is not None},
-    )
+    twin = runner(session(blob, threads=baseline.threads))
+    return time_pair(baseline, candidate, frame, twin=twin, progress=progress("timing", None))
 
 
 def _notes(first: Source, second: Source, images: ImageSet, read: ImageSet) -> tuple[str, ...]:

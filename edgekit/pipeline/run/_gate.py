@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import UsageError
+from edgekit.pipeline import gate_limits
+from edgekit.pipeline.gate import GateRequest, gate_models
 from edgekit.pipeline.measuring import StartProgress
 from edgekit.pipeline.run._settings import DataTable, GateTable
 
@@ -28,21 +28,14 @@ def gate(
         The fields of a `GateResult` as plain JSON.
 
     Raises:
-        UsageError: EK004 when this installation has no gate.
         EdgekitError: As `gate_models`.
     """
-    try:
-        room, limits = (importlib.import_module(f"edgekit.pipeline.{name}") for name in ("gate", "gate_limits"))
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "EK004", "this edgekit has no regression gate", where="[gate]", hint="upgrade edgekit, or leave [gate] out"
-        ) from error
-    wanted = limits.GateTable(**table.model_dump(exclude={"enabled", "baseline"}))
+    wanted = gate_limits.GateTable(**table.model_dump(exclude={"enabled", "baseline"}))
     committed = baseline.suffix == ".json"
-    request = room.GateRequest(
+    request = GateRequest(
         candidate,
         None if committed else str(baseline),
-        limits=limits.merged(wanted, {}),
+        limits=gate_limits.merged(wanted, {}),
         evaluation=None if data.eval is None else folder / data.eval,
         evaluation_samples=data.eval_samples,
         threads=threads,
@@ -50,6 +43,6 @@ def gate(
     )
     if committed:
         request = dataclasses.replace(request, committed=baseline)
-    result = room.gate_models(request, progress=progress).result
+    result = gate_models(request, progress=progress).result
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(result)))
     return plain
