@@ -66,8 +66,9 @@ class OutputDrift:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether a candidate stays within the limit that it was given, and why; the reason ends
-    with `NO_LIMIT` where it was given none.
+    """Whether a candidate stays within the limit that it was given, and why.
+
+    The reason ends with `NO_LIMIT` where it was given none.
     """
 
     passed: bool
