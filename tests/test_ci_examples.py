@@ -13,7 +13,7 @@ import typer.main
 import yaml
 from schemas import GITHUB_WORKFLOW, GITLAB_CI, official_schema
 
-from edgekit.cli._main import app
+from edgekit.cli._main import COMMANDS, application
 
 
 def load(repository: Path, name: str) -> Any:
@@ -40,7 +40,7 @@ def test_its_command_line_has_options_that_exist(repository: Path, name: str) ->
     text = str(load(repository, name))
     (line,) = re.findall(r"edgekit gate [^'\\]+", text)
     words = shlex.split(line)
-    gate = typer.main.get_command(app).commands["gate"]  # type: ignore[attr-defined]
+    gate = typer.main.get_command(application([*COMMANDS])).commands["gate"]  # type: ignore[attr-defined]
     known = {option for parameter in gate.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
     assert len(words) > 5

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from edgekit.data import ImageSet, batches
 from edgekit.errors import EdgekitError
+from edgekit.files import sha256_of
 from edgekit.pipeline.sources import Source
 from edgekit.pipeline.validate import ValidateRequest, validate_models
 from edgekit.results import Comparison
@@ -91,6 +92,17 @@ def test_a_comparison_holds_both_models_the_images_and_what_lies_behind_the_drif
     assert found.machine.cpu
     assert "onnxruntime" in found.machine.versions
     assert found.verdict.passed
+
+
+def test_a_file_is_called_by_its_own_hash_and_size_and_one_with_weights_beside_it_by_both_together(
+    model: str, tmp_path: Path
+) -> None:
+    apart = tmp_path / "apart.onnx"
+    onnx.save(onnx.load(model), apart, save_as_external_data=True, location="apart.data", size_threshold=0)
+    found = validate(model, str(apart), evaluation_samples=4)
+    assert (found.baseline.sha256, found.baseline.size_bytes) == (sha256_of(Path(model)), Path(model).stat().st_size)
+    assert found.candidate.size_bytes > (tmp_path / "apart.data").stat().st_size > apart.stat().st_size
+    assert found.drift.agreement.value == 100
 
 
 def test_the_two_are_timed_unless_that_is_left_out(model: str) -> None:
