@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edgekit.report._text import NOT_MEASURED, interval_text, megabytes, milliseconds, plain, print_line
-from edgekit.results import BatchThroughput, Bench, BenchedModel, MachineState, NoiseFloor
+from edgekit.results import Bench, BenchedModel, MachineState, NoiseFloor
 from edgekit.spec import Interval
 
 NO_DIFFERENCE = "no difference measured"
@@ -47,13 +48,13 @@ def _rows(models: Sequence[BenchedModel]) -> Iterable[tuple[str, Callable[[Bench
     yield "p90 a frame", lambda model: milliseconds(model.frame_ms.p90)
     yield "p99 a frame", lambda model: milliseconds(model.frame_ms.p99)
     for batch in sorted({own.batch for model in models for own in model.throughput}):
-        yield f"images/s at batch {batch}", lambda model, batch=batch: _images_per_second(model.throughput, batch)
+        yield f"images/s at batch {batch}", functools.partial(_images_per_second, batch)
     if len(models) > 1:
         yield "speed-up", lambda model: NOT_MEASURED if model.speedup is None else f"{model.speedup.value:.2f}x"
 
 
-def _images_per_second(throughput: Sequence[BatchThroughput], batch: int) -> str:
-    found = next((own for own in throughput if own.batch == batch), None)
+def _images_per_second(batch: int, model: BenchedModel) -> str:
+    found = next((own for own in model.throughput if own.batch == batch), None)
     return NOT_MEASURED if found is None else f"{found.images_per_second:,.0f}"
 
 
