@@ -20,8 +20,8 @@ from edgekit.cli._main import COMMANDS
 from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
-    "models", "profile", "train", "prune", "export", "validate", "inspect", "targets", "check-engine", "build",
-    "doctor",
+    "models", "profile", "train", "prune", "export", "validate", "gate", "inspect", "targets", "check-engine",
+    "build", "doctor",
 ]  # fmt: skip
 
 
