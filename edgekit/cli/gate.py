@@ -66,7 +66,7 @@ def command(
         bool | None, typer.Option(help=f"Exit 0 and not {INCONCLUSIVE} where the evidence is too little.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with a [gate] table. Default: edgekit.toml, if there is one here.")
+        Path | None, typer.Option(help="TOML file with the limits. Default: edgekit.toml, if there is one here.")
     ] = None,
     committed: Annotated[
         Path | None, typer.Option("--baseline", help="The committed baseline. Default: edgekit-baseline.json.")

@@ -33,10 +33,8 @@ def committed(world: World) -> Path:
 
 
 def gate(world: World, candidate: Path, baseline: Path | None = None, **fields: Any) -> GateResult:
-    request = GateRequest(
-        str(candidate), None if baseline is None else str(baseline), **{"evaluation": world.images, "threads": 1, **fields}
-    )  # fmt: skip
-    return gate_models(request).result
+    wanted = {"evaluation": world.images, "threads": 1, **fields}
+    return gate_models(GateRequest(str(candidate), None if baseline is None else str(baseline), **wanted)).result
 
 
 def test_a_healthy_candidate_passes(world: World) -> None:

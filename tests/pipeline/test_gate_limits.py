@@ -84,6 +84,13 @@ def test_a_file_that_is_no_such_table_is_ek636(write: Write, text: str) -> None:
         read_gate_table(write(text))
 
 
+def test_the_page_names_every_key_and_its_flag(repository: Path) -> None:
+    page = (repository / "docs" / "gate.md").read_text(encoding="utf-8")
+    for key in GateTable.model_fields:
+        assert f"`{key}" in page
+        assert f"`--{key.replace('_', '-')}" in page
+
+
 def test_a_file_that_cannot_be_read_is_ek636(tmp_path: Path) -> None:
-    with pytest.raises(ComparisonError, match="EK636 .*No such file"):
+    with pytest.raises(ComparisonError, match=r"EK636 .*No such file"):
         read_gate_table(tmp_path / "edgekit.toml")

@@ -1,4 +1,4 @@
-"""The gate on real weights and photographs: what onnxruntime's own tool makes of MobileNetV1 by default does not pass."""
+"""The gate on real weights and photographs: onnxruntime's default int8 of MobileNetV1 does not pass."""
 
 from __future__ import annotations
 

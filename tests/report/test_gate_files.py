@@ -75,15 +75,21 @@ def test_the_dialect_refuses_what_one_of_the_readers_would(dialect: Any) -> None
 def test_junit_counts_a_failure_and_takes_what_is_open_for_an_error() -> None:
     suite = ET.fromstring(junit(RESULT))[0]
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped", "time", "timestamp")} == {
-        "tests": "3", "failures": "1", "errors": "1", "skipped": "0", "time": "1.250", "timestamp": "2026-11-25T12:00:00",
-    }  # fmt: skip
+        "tests": "3",
+        "failures": "1",
+        "errors": "1",
+        "skipped": "0",
+        "time": "1.250",
+        "timestamp": "2026-11-25T12:00:00",
+    }
     cases = {case.get("name"): [child.tag for child in case] for case in suite.iter("testcase")}
     assert cases == {"max_drop": ["failure"], "min_agreement": ["error"], "max_size": []}
     failure = suite.find("testcase/failure")
     assert failure is not None
     assert failure.get("message") == DROP.reason
     assert failure.text == (
-        "loss of top-1 accuracy 3.20 points [2.10, 4.40], at most 1 point allowed: a drop of at most 1 point is ruled out"
+        "loss of top-1 accuracy 3.20 points [2.10, 4.40], at most 1 point allowed: "
+        "a drop of at most 1 point is ruled out"
     )
 
 
