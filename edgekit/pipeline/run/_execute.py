@@ -153,9 +153,9 @@ class _Run:
         inputs = {name: hashes.of(path) for name, path in job.inputs.items()}
         key = key_of(job.kind, job.options, inputs, hashes)
         again = job.step in self._forced and (job.kind, key) not in self._made
-        entry = None if again else self._find(job.kind, key)
-        if entry is not None:
-            return entry, inputs, False
+        known = self._find(job.kind, key)
+        if known is not None and not again:
+            return known, inputs, False
         with self._cache.making(job.kind, key) as making:
             entry = None if again else making.finished(hashes)
             if entry is None:
@@ -163,6 +163,8 @@ class _Run:
                     making.clear()
                 entry = making.finish(self._make(job, key, inputs, making.folder))
         self._made.add((job.kind, key))
+        if known is not None and known.same != entry.same:
+            self.notes.append(f"{job.step}: made again it has other bytes: measured times, or threads, decide in it")
         return entry, inputs, True
 
     def _find(self, kind: Kind, key: str) -> Entry | None:

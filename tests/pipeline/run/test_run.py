@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pipelines import bytes_of, facts, made, run, snapshot, write
 
 from edgekit.data import sample
 from edgekit.errors import EdgekitError, UsageError
+from edgekit.files import sha256_of
 from edgekit.pipeline.export import export_model
 from edgekit.pipeline.job import ExportRequest
 from edgekit.pipeline.run import RunOutcome, RunRequest, StageOutcome, load_pipeline, run_pipeline
@@ -271,3 +273,15 @@ def test_a_gate_stage_is_judged(copy: Callable[[], Path]) -> None:
     outcome = run(copy(), "gate.max_size=0.9x")
     assert stage(outcome, "gate").facts["outcome"] == "pass"
     assert not run(copy(), "gate.max_size=0.1x").passed
+
+
+def test_other_bytes_from_the_same_inputs_are_said(copy: Callable[[], Path]) -> None:
+    path = copy()
+    record = next(path.parent.glob(".edgekit/entries/export-*/calibration.safetensors")).parent / "entry.json"
+    (record.parent / "model.int8.onnx").write_bytes(b"as it came out on another day")
+    content = facts(record)
+    content["files"]["model.int8.onnx"] = sha256_of(record.parent / "model.int8.onnx")
+    record.write_text(json.dumps(content))
+    again = run(path, "validate.enabled=false", start_from="quantize")
+    assert [note.split(":")[0] for note in again.notes] == ["quantize"]
+    assert "other bytes" in again.notes[0]
