@@ -43,7 +43,7 @@ def render_validation(comparison: Comparison, console: Console) -> None:
 def _short_names(baseline: str, candidate: str) -> tuple[str, str]:
     """Return file names alone where they tell the two apart."""
     first, second = Path(baseline).name, Path(candidate).name
-    return (first, second) if first != second else (baseline, candidate)
+    return (first, second) if first != second or baseline == candidate else (baseline, candidate)
 
 
 def _findings(comparison: Comparison) -> Iterator[str]:
@@ -53,7 +53,8 @@ def _findings(comparison: Comparison) -> Iterator[str]:
         yield from _significance(detail.significance, comparison.drift.top1_delta_pp, comparison.drift.n)
     if detail.non_inferiority is not None:
         yield _non_inferiority(detail.non_inferiority)
-    yield f"KL: {detail.worst_kl:.2g} nats at worst, on {detail.worst_kl_image}"
+    if detail.worst_kl > 0:
+        yield f"KL: {detail.worst_kl:.2g} nats at worst, on {detail.worst_kl_image}"
 
 
 def _significance(found: Significance, tango: Interval, images: int) -> Iterator[str]:

@@ -141,7 +141,9 @@ def test_without_labels_only_what_needs_none_is_said() -> None:
 
 def test_few_flips_are_all_shown_and_none_is_said_in_words() -> None:
     assert "more, which" not in shown(detailed(flips=flips(10)))
-    assert "Answers: the same on all 1,000 images" in shown(detailed(flips=()))
+    text = shown(detailed(flips=(), worst_kl=0.0))
+    assert "Answers: the same on all 1,000 images" in text
+    assert "at worst" not in text
 
 
 def test_how_many_images_a_drop_takes_can_be_found_from_the_output() -> None:
@@ -171,6 +173,7 @@ def test_models_of_the_same_file_name_are_told_apart_by_their_folders() -> None:
     other = dataclasses.replace(FULL.candidate, name="b/model.onnx")
     same = dataclasses.replace(FULL, baseline=dataclasses.replace(FULL.baseline, name="a/model.onnx"), candidate=other)
     assert "a/model.onnx" in shown(same)
+    assert "a/model.onnx" not in shown(dataclasses.replace(same, candidate=same.baseline))
     assert "out/" not in shown(FULL)
 
 
