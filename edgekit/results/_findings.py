@@ -14,6 +14,7 @@ Cause = Literal[
     "hard-swish-tail",
     "squeeze-excite-product",
     "dead-channel",
+    "integer-kernel",
     "preprocessing-mismatch",
 ]
 

@@ -50,8 +50,8 @@ def diagnose(
     Tens of images are enough: they are gone over `PASSES` times, one at a time, and of each a small sample of every
     layer stays in memory (about 3 MB for a MobileNet at 224).
 
-    Layers run one by one and compute what the ONNX standard says of Q/DQ, in float between roundings, whatever this
-    processor's integer kernels make of it.
+    The candidate runs on onnxruntime's integer kernels, as it does outside. A layer's own error is what the file says,
+    whatever the kernel of this processor makes of it.
 
     Args:
         baseline: FP32 model.

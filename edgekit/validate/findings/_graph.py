@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -52,10 +51,12 @@ class Graph:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = model
         graph = model.graph
-        self.constants: dict[str, Array] = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+        self._stored = {item.name: item for item in graph.initializer}
+        self.constants: dict[str, Array] = {name: numpy_helper.to_array(item) for name, item in self._stored.items()}
         self.constant_makers: dict[str, onnx.NodeProto] = {}
         self.nodes: list[onnx.NodeProto] = []
-        for node in graph.node:
+        self._all = list(graph.node)
+        for node in self._all:
             if all(not name or name in self.constants or name in self.constant_makers for name in node.input):
                 self.constant_makers |= dict.fromkeys(filter(None, node.output), node)
             else:
@@ -79,12 +80,13 @@ class Graph:
         return self._readers.get(tensor, ())
 
     def behind_activation(self, tensor: str) -> str:
-        """Follow a tensor through the Relu and Clip nodes that alone read it."""
-        while tensor != self.output:
-            behind = self.readers(tensor)
-            if len(behind) != 1 or behind[0].op_type not in _ACTIVATIONS:
+        """Follow a tensor through the Relu and Clip nodes that alone read it, with or without Q/DQ before them."""
+        while (reader := self._only_reader(tensor)) is not None:
+            while reader is not None and reader.op_type in CONVERSIONS:
+                reader = self._only_reader(reader.output[0])
+            if reader is None or reader.op_type not in _ACTIVATIONS:
                 break
-            tensor = behind[0].output[0]
+            tensor = reader.output[0]
         return tensor
 
     def root(self, tensor: str) -> str:
@@ -110,6 +112,11 @@ class Graph:
                     yield node.output[0]
                     yield from self.dequantized(node.output[0])
 
+    def integers(self, root: str) -> Iterator[str]:
+        """Yield every integer tensor that a tensor becomes."""
+        for tensor in (root, *self.dequantized(root)):
+            yield from (node.output[0] for node in self.quantizers(tensor))
+
     def stops_before(self, tensors: Sequence[str], stops: Collection[str]) -> tuple[str, ...]:
         """Return the tensors of `stops`, or the image, that the given tensors are computed from."""
         return self._walk(tensors, stops)[1]
@@ -120,13 +127,15 @@ class Graph:
         made = tuple(name for name in outputs if name in self.made_by)
         if not made:
             return Segment(None, inputs, ())
-        used = {name for node in nodes for name in node.input if name in self.constants}
+        # Weights stay as they are stored: onnxruntime would quantize float weights behind a DequantizeLinear once more.
+        nodes = [*self._makers_of(nodes), *nodes]
+        used = sorted({name for node in nodes for name in node.input if name in self._stored})
         graph = helper.make_graph(
             nodes,
             "segment",
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs],
+            [helper.make_tensor_value_info(name, self._type_of(name), None) for name in inputs],
             [onnx.ValueInfoProto(name=name) for name in made],
-            [numpy_helper.from_array(np.ascontiguousarray(self.constants[name]), name) for name in sorted(used)],
+            [self._stored[name] for name in used],
         )
         return Segment(self._as_model(graph), inputs, made)
 
@@ -139,6 +148,17 @@ class Graph:
         for name in tensors:
             watched.graph.output.append(declared.get(name, onnx.ValueInfoProto(name=name)))
         return watched
+
+    def _type_of(self, tensor: str) -> int:
+        maker = self.made_by.get(tensor)
+        if maker is None or maker.op_type != "QuantizeLinear":
+            return int(TensorProto.FLOAT)
+        point = self.constants.get(maker.input[2]) if len(maker.input) > 2 else None
+        return int(TensorProto.UINT8 if point is None else helper.np_dtype_to_tensor_dtype(point.dtype))
+
+    def _only_reader(self, tensor: str) -> onnx.NodeProto | None:
+        readers = self.readers(tensor)
+        return readers[0] if len(readers) == 1 and tensor != self.output else None
 
     def _walk(self, outputs: Sequence[str], stops: Collection[str]) -> tuple[list[onnx.NodeProto], tuple[str, ...]]:
         nodes: dict[int, onnx.NodeProto] = {}
@@ -161,6 +181,17 @@ class Graph:
                 else:
                     waiting.append(source)
         return [nodes[place] for place in sorted(nodes)], tuple(inputs)
+
+    def _makers_of(self, nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+        """Return the nodes that compute the constants of some nodes, in graph order."""
+        found: dict[int, onnx.NodeProto] = {}
+        waiting = [name for node in nodes for name in node.input]
+        while waiting:
+            maker = self.constant_makers.get(waiting.pop())
+            if maker is not None and id(maker) not in found:
+                found[id(maker)] = maker
+                waiting.extend(maker.input)
+        return [node for node in self._all if id(node) in found]
 
     def _computed_constants(self) -> Mapping[str, Array]:
         nodes = list({id(node): node for node in self.constant_makers.values()}.values())

@@ -52,6 +52,7 @@ class Observation:
         layer: The layer.
         sqnr_db: Of its output when the whole candidate runs.
         own_sqnr_db: Of its output on the inputs that it has in FP32.
+        kernel_sqnr_db: Of what its integer kernel gives against what the file says, on the candidate's inputs.
         pixels: Pixels of its output; 1 behind the pooling.
         expected: Samples of its FP32 output, (N, channels).
         own: What the candidate's layer gives there on the inputs that it has in FP32.
@@ -61,6 +62,7 @@ class Observation:
     layer: Layer
     sqnr_db: float
     own_sqnr_db: float
+    kernel_sqnr_db: float
     pixels: int
     expected: npt.NDArray[np.float32]
     own: npt.NDArray[np.float32]
@@ -118,7 +120,8 @@ def observe(
         whole = network.whole(image)
         answers.update(network.expected_logits(expected), network.logits(whole), None)
         for place, layer_sums in enumerate(sums):
-            layer_sums.add(expected[place], network.own(place, expected), network.measured(place, whole))
+            said = network.measured_of(place, network.from_float(place, whole, image))
+            layer_sums.add(expected[place], network.own(place, expected), network.measured(place, whole), said)
         if progress is not None:
             progress(1)
     kl = answers.result().kl
@@ -137,12 +140,13 @@ class _Sums:
     def __init__(self, place: int) -> None:
         self._place = place
         self._generator = np.random.default_rng(place)
-        self._energies = np.zeros(3)
+        self._energies = np.zeros(4)
         self._samples: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = []
         self._pixels = 1
 
-    def add(self, expected: Array, own: Array, whole: Array) -> None:
-        self._energies += [_energy(expected), _energy(own - expected), _energy(whole - expected)]
+    def add(self, expected: Array, own: Array, whole: Array, said: Array) -> None:
+        energies = (expected, own - expected, whole - expected, whole - said)
+        self._energies += [_energy(array) for array in energies]
         channels = expected.shape[1] if expected.ndim > 1 else 1
         self._pixels = expected.size // channels
         chosen = self._generator.permutation(self._pixels)[:_PIXELS]
@@ -151,17 +155,18 @@ class _Sums:
 
     def result(self, network: Network) -> Observation:
         layer, gains = network.layers[self._place], network.gains[self._place]
-        signal, own, whole = map(float, self._energies)
+        signal, own, whole, kernel = map(float, self._energies)
         expected_samples, own_samples = (np.concatenate(arrays) for arrays in zip(*self._samples, strict=True))
         quantizer = None if layer.quantizer is None else layer.quantizer.divided_by(gains.astype(np.float64))
         return Observation(
-            layer,
-            decibels(signal, whole),
-            decibels(signal, own),
-            self._pixels,
-            expected_samples,
-            own_samples,
-            quantizer,
+            layer=layer,
+            sqnr_db=decibels(signal, whole),
+            own_sqnr_db=decibels(signal, own),
+            kernel_sqnr_db=decibels(signal, kernel),
+            pixels=self._pixels,
+            expected=expected_samples,
+            own=own_samples,
+            quantizer=quantizer,
         )
 
 

@@ -83,7 +83,9 @@ class Layer:
         sources: Places of the layers whose outputs its node reads, in order; -1 for anything else.
         quantizer: Q/DQ of what it writes; None when that stays in float.
         weight: Its quantized weight; None when it has none.
-        candidate: What computes `tensors`.
+        candidate: What computes `tensors` from tensors in float.
+        kernel: What computes `tensors` and the integers they are made of, from the integers before it: onnxruntime runs
+            its integer kernel. None where nothing before it is quantized.
         baseline: What computes `expected`; None when that needs a layer which comes later in the candidate.
     """
 
@@ -95,6 +97,7 @@ class Layer:
     quantizer: Quantizer | None
     weight: Weight | None
     candidate: Segment
+    kernel: Segment | None
     baseline: Segment | None
 
 
@@ -104,7 +107,8 @@ class Layers:
 
     Attributes:
         layers: The image first.
-        made_by: The place of the layer that makes each tensor that another layer of the candidate reads.
+        made_by: The place of the layer that makes each tensor that another layer of the candidate reads, in float or
+            in integers.
         expected_from: The same for the baseline.
         output: Place of the layer that gives the logits.
     """
@@ -134,16 +138,19 @@ def read_layers(baseline: Graph, candidate: Graph) -> Layers:
     if len(anchors) <= 2:
         raise not_matching("no layer of the candidate has the name of one of the baseline")
     made_by: dict[str, int] = {}
+    integers: dict[str, int] = {}
     for place, anchor in enumerate(anchors):
         made_by |= dict.fromkeys((anchor.root, *candidate.dequantized(anchor.root)), place)
+        integers |= dict.fromkeys(candidate.integers(anchor.root), place)
     expected_from = {anchor.expected: place for place, anchor in enumerate(anchors)}
     read = {candidate.output}
     for anchor in anchors:
         read.update(candidate.stops_before([_measured(candidate, anchor.root)], _without(made_by, anchor.root)))
-    layers = [
-        _layer(baseline, candidate, anchor, place, made_by, expected_from, read) for place, anchor in enumerate(anchors)
-    ]
-    return Layers(tuple(layers), made_by, expected_from, made_by[candidate.output])
+    layers = []
+    for place, anchor in enumerate(anchors):
+        layer = _layer(baseline, candidate, anchor, place, made_by, expected_from, read)
+        layers.append(dataclasses.replace(layer, kernel=_kernel(candidate, anchor, layer, made_by, integers)))
+    return Layers(tuple(layers), {**made_by, **integers}, expected_from, made_by[candidate.output])
 
 
 def not_matching(what: str) -> ComparisonError:
@@ -182,7 +189,7 @@ def _measured(candidate: Graph, root: str) -> str:
     return next(candidate.dequantized(root), root)
 
 
-def _without(made_by: Mapping[str, int], root: str) -> Collection[str]:
+def _without(made_by: Mapping[str, int], root: str) -> set[str]:
     return {tensor for tensor, place in made_by.items() if place != made_by[root]}
 
 
@@ -210,8 +217,26 @@ def _layer(
         quantizer=_quantizer(candidate, root),
         weight=None if node is None else _weight(candidate, node),
         candidate=candidate.cut(tensors, _without(made_by, root)),
+        kernel=None,
         baseline=segment if known else None,
     )
+
+
+def _kernel(
+    candidate: Graph, anchor: _Anchor, layer: Layer, made_by: Mapping[str, int], integers: Mapping[str, int]
+) -> Segment | None:
+    own = list(candidate.integers(anchor.root))
+    # Only tensors that are read in float too are stops as such: the others are behind integers.
+    stops = {*(integers.keys() - set(own)), *_without(made_by, anchor.root)} - _behind(candidate, integers)
+    segment = candidate.cut([*layer.tensors, *own], stops)
+    return segment if own or any(name in integers for name in segment.inputs) else None
+
+
+def _behind(candidate: Graph, integers: Mapping[str, int]) -> set[str]:
+    """The tensors that integers are dequantized to."""
+    return {
+        node.output[0] for name in integers for node in candidate.readers(name) if node.op_type == "DequantizeLinear"
+    }
 
 
 def _quantizer(graph: Graph, root: str) -> Quantizer | None:

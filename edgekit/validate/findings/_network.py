@@ -1,7 +1,8 @@
 """A candidate that runs layer by layer, each as the candidate has it or as the baseline has it.
 
 Each layer is a session of its own, so any of them can be given the baseline's input, or be replaced by the baseline's
-layer. They compute what the ONNX standard says of Q/DQ: float arithmetic between roundings, on every processor alike.
+layer. Between integers it is onnxruntime's integer kernel that runs, as in the whole file. On inputs in float a layer
+computes what the ONNX standard says of Q/DQ: float arithmetic between roundings, on every processor alike.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Network:
         self._fp32 = session(reference.watching(names).SerializeToString(), threads=1)
         self._names, self._input = names, reference.input
         self._candidate = [_opened(layer.candidate) for layer in self.layers]
-        self._baseline = [None if layer.baseline is None else _opened(layer.baseline) for layer in self.layers]
+        self._kernels = [_opened(layer.kernel) for layer in self.layers]
+        self._baseline = [_opened(layer.baseline) for layer in self.layers]
         self.gains: list[Array] = [np.ones(1, np.float32) for _ in self.layers]
 
     def fit_gains(self, images: Sequence[npt.NDArray[np.float32]]) -> None:
@@ -101,7 +103,11 @@ class Network:
 
     def measured(self, place: int, values: Values) -> Array:
         """Return what a layer made, to compare with `expected`."""
-        return self._unscaled(place, values[place][self.layers[place].tensors[0]])
+        return self.measured_of(place, values[place])
+
+    def measured_of(self, place: int, made: Mapping[str, Array]) -> Array:
+        """Return the tensor to compare among those that a layer made."""
+        return self._unscaled(place, made[self.layers[place].tensors[0]])
 
     def logits(self, values: Values) -> Array:
         """Return the answer of the candidate."""
@@ -110,6 +116,11 @@ class Network:
     def expected_logits(self, expected: Sequence[Array]) -> Array:
         """Return the answer of the baseline."""
         return expected[self._output_place]
+
+    def from_float(self, place: int, values: Values, image: npt.NDArray[np.float32]) -> Mapping[str, Array]:
+        """Return what a layer of the candidate makes of given values as the ONNX standard says, not by its kernel."""
+        layer, run = self.layers[place], self._candidate[place]
+        return self._made(layer, layer.candidate, run, self._feeds(place, layer.candidate, values, image), image)
 
     def can_restore(self, place: int) -> bool:
         """Tell whether a layer can run in float alone."""
@@ -131,17 +142,32 @@ class Network:
         return np.asarray(own)
 
     def _as_candidate(self, place: int, values: Values, image: Array) -> Mapping[str, Array]:
-        layer, run = self.layers[place], self._candidate[place]
+        layer = self.layers[place]
+        kernel, run = layer.kernel, self._kernels[place]
+        if kernel is None or run is None or not self._in_integers(place, kernel, values):
+            return self.from_float(place, values, image)
+        return self._made(layer, kernel, run, self._feeds(place, kernel, values, image), image)
+
+    def _in_integers(self, place: int, kernel: Segment, values: Values) -> bool:
+        """Whether what a layer reads has integers; a layer that was restored has none."""
+        return not place or all(name in values[self._made_by[name]] for name in kernel.inputs)
+
+    def _feeds(self, place: int, segment: Segment, values: Values, image: Array) -> dict[str, Array]:
         if not place:
-            made = (
-                {}
-                if run is None
-                else dict(zip(layer.candidate.outputs, run.run(None, {layer.name: image}), strict=True))
-            )
-            return {name: made.get(name, image) for name in layer.tensors}
-        assert run is not None  # Only the image is not computed.
-        feeds = {name: values[self._made_by[name]][name] for name in layer.candidate.inputs}
-        return dict(zip(layer.candidate.outputs, run.run(None, feeds), strict=True))
+            return dict.fromkeys(segment.inputs, image)
+        return {name: values[self._made_by[name]][name] for name in segment.inputs}
+
+    def _made(
+        self,
+        layer: Layer,
+        segment: Segment,
+        run: onnxruntime.InferenceSession | None,
+        feeds: Mapping[str, Array],
+        image: Array,
+    ) -> Mapping[str, Array]:
+        made = {} if run is None else dict(zip(segment.outputs, run.run(None, feeds), strict=True))
+        # The image itself, where layers read it unquantized.
+        return {**made, **{name: image for name in layer.tensors if name not in made}}
 
     def _in_float(self, place: int, values: Values, image: Array) -> Mapping[str, Array]:
         layer, run = self.layers[place], self._baseline[place]
@@ -161,9 +187,11 @@ class Network:
         return array if self.gains[place].size == 1 else array / _along(self.gains[place], array)
 
 
-def _opened(segment: Segment) -> onnxruntime.InferenceSession | None:
+def _opened(segment: Segment | None) -> onnxruntime.InferenceSession | None:
+    if segment is None or segment.model is None:
+        return None
     # One thread: there are hundreds of them, and an idle pool each would cost more than it gains.
-    return None if segment.model is None else session(segment.model.SerializeToString(), threads=1)
+    return session(segment.model.SerializeToString(), threads=1)
 
 
 def _along(gains: Array, array: Array) -> Array:

@@ -16,7 +16,7 @@ from edgekit.calibrate import collect, ranges
 from edgekit.data import Batch
 from edgekit.export import to_onnx
 from edgekit.models.blocks import MobileNet, SqueezeExcitation, Style
-from edgekit.quantize import FLAVOURS, plan, quantize_static, tensors_to_calibrate
+from edgekit.quantize import flavour_for, plan, quantize_static, tensors_to_calibrate
 from edgekit.results import Diagnosis
 from edgekit.spec import CalibrationMethod
 from edgekit.validate.findings import diagnose
@@ -28,7 +28,7 @@ def quantized(
     model: onnx.ModelProto, images: Floats, flavour: str = "cpu", method: CalibrationMethod = "percentile"
 ) -> onnx.ModelProto:
     """The model as `edgekit export --quantize static --effort fast` makes it."""
-    chosen = FLAVOURS[flavour]
+    chosen = flavour_for(flavour)
     summaries = collect(model, np.split(images, len(images)), tensors_to_calibrate(model, chosen))
     found = ranges(summaries, method, symmetric=chosen.symmetric)
     return quantize_static(model, plan(model, found, chosen))[0]
@@ -109,6 +109,14 @@ def with_one_weight_scale(model: onnx.ModelProto, layer: str) -> onnx.ModelProto
     model = with_constant(model, dequantize.input[0], np.rint(values / step))
     model = with_constant(model, dequantize.input[1], step)
     return with_constant(model, dequantize.input[2], 0)
+
+
+def with_bias_in_other_steps(model: onnx.ModelProto, layer: str, times: int) -> onnx.ModelProto:
+    """The same bias in finer steps than those of input times weight: the same by the standard, wrong in a kernel."""
+    dequantize = maker(model, node(model, layer).input[2])
+    integers, steps = (constant(model, name) for name in dequantize.input[:2])
+    model = with_constant(model, dequantize.input[0], integers * times)
+    return with_constant(model, dequantize.input[1], steps / times)
 
 
 def with_bias_moved(model: onnx.ModelProto, layer: str, by: float) -> onnx.ModelProto:

@@ -19,6 +19,7 @@ from edgekit.data import batches, open_images
 from edgekit.errors import ComparisonError
 from edgekit.models import NO_OVERRIDES
 from edgekit.pipeline.sources import open_source
+from edgekit.results import Cause, Diagnosis
 
 Floats = npt.NDArray[np.float32]
 NNCF = Path(__file__).parents[2] / "quantize" / "lint" / "nncf_mobilenet.onnx"
@@ -46,38 +47,46 @@ def by_onnxruntime(model: onnx.ModelProto, images: Floats, folder: Path, **optio
     return onnx.load(made)
 
 
+def causes(diagnosis: Diagnosis) -> set[Cause]:
+    """Causes in the file; that this processor's kernels may saturate, which edgekit guards against, is none of them."""
+    return {finding.cause for finding in diagnosis.findings} - {"integer-kernel"}
+
+
 def test_the_default_of_onnxruntime_has_per_tensor_depthwise_weights(
     fp32: onnx.ModelProto, calibration: Floats, images: Floats, tmp_path: Path
 ) -> None:
     diagnosis = diagnosed(fp32, by_onnxruntime(fp32, calibration, tmp_path), images)
-    first = diagnosis.findings[0]
-    assert first.cause == "per-tensor-weights"
-    assert "depthwise convolutions with per-tensor weights; the worst is features.1.0/Conv" in first.evidence
-    assert "EKL206" in first.fix
-    assert {finding.cause for finding in diagnosis.findings} == {"per-tensor-weights"}
+    depthwise, other = sorted(
+        (finding for finding in diagnosis.findings if finding.cause == "per-tensor-weights"),
+        key=lambda finding: finding.fix,
+    )
+    assert "depthwise convolutions with per-tensor weights; the worst is features.1.0/Conv" in depthwise.evidence
+    assert "EKL206" in depthwise.fix
+    assert "convolutions and linear layers with per-tensor weights" in other.evidence
+    assert causes(diagnosis) <= {"per-tensor-weights"}
 
 
 def test_per_channel_weights_have_no_finding(
     fp32: onnx.ModelProto, calibration: Floats, images: Floats, tmp_path: Path
 ) -> None:
     candidate = by_onnxruntime(fp32, calibration, tmp_path, per_channel=True)
-    assert diagnosed(fp32, candidate, images).findings == ()
+    assert causes(diagnosed(fp32, candidate, images)) == set()
 
 
 def test_every_layer_of_a_file_for_tensorrt_is_matched(
     fp32: onnx.ModelProto, calibration: Floats, images: Floats, tmp_path: Path
 ) -> None:
-    """Here convolution and activation are quantized one after the other, and are layers of their own."""
+    """Here convolution and activation are quantized one after the other: both together are a layer."""
     extra = {
         "ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,
         "AddQDQPairToWeight": True, "DedicatedQDQPair": True,
     }  # fmt: skip
     candidate = by_onnxruntime(fp32, calibration, tmp_path, per_channel=True, extra_options=extra)
     diagnosis = diagnosed(fp32, candidate, images)
-    computing = [item for item in candidate.graph.node if item.op_type in {"Conv", "Clip", "GlobalAveragePool", "Gemm"}]
+    computing = [item for item in candidate.graph.node if item.op_type in {"Conv", "GlobalAveragePool", "Gemm"}]
     assert len(diagnosis.layers) == 1 + len(computing)
     assert all(layer.own_sqnr_db > 25 for layer in diagnosis.layers)
-    assert diagnosis.findings == ()
+    assert causes(diagnosis) == set()
 
 
 def test_every_layer_of_a_file_by_nncf_is_matched() -> None:
@@ -121,6 +130,6 @@ def test_imagenet_mobilenet_by_onnxruntimes_default(shared_data: Path, tmp_path:
     assert first.cause == "per-tensor-weights"
     assert first.evidence.startswith("13 depthwise convolutions with per-tensor weights")
     assert first.share is not None
-    assert first.share > 75
+    assert first.share > 60
     sound = quantized(source.model, calibration)
     assert diagnosed(source.model, sound, images).findings == ()

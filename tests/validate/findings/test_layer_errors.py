@@ -77,15 +77,16 @@ def test_restoring_one_of_two_faults_leaves_the_other(fp32: onnx.ModelProto, ima
 
 def test_a_model_beside_itself_has_lost_nothing(fp32: onnx.ModelProto, images: Floats) -> None:
     diagnosis = diagnosed(fp32, fp32, images)
-    assert (diagnosis.kl, diagnosis.images, diagnosis.findings) == (0.0, len(images), ())
-    assert {layer.sqnr_db for layer in diagnosis.layers} == {SQNR_LIMIT_DB}
+    assert (diagnosis.images, diagnosis.findings) == (len(images), ())
+    assert diagnosis.kl < 1e-9  # onnxruntime may add up in another order where it fuses less.
+    assert all(100 < layer.sqnr_db <= SQNR_LIMIT_DB for layer in diagnosis.layers)
 
 
-@pytest.mark.parametrize("flavour", ["cpu", "tensorrt", "tensorrt8"])
+@pytest.mark.parametrize("flavour", ["cpu", "openvino", "tensorrt", "tensorrt8"])
 def test_the_whole_is_what_onnxruntime_runs(
     flavour: str, fp32: onnx.ModelProto, calibration: Floats, images: Floats
 ) -> None:
-    """The same SQNR, layer by layer, as that of the integer kernels, and the same KL of the answers."""
+    """The integer kernels of this processor, saturation included: the same SQNR in every layer, and the same KL."""
     candidate = quantized(fp32, calibration, flavour)
     diagnosis = diagnosed(fp32, candidate, images)
     pairs = comparable_tensors(candidate, fp32)
@@ -94,10 +95,10 @@ def test_the_whole_is_what_onnxruntime_runs(
     shared = layers.keys() & ratios.keys()
     assert len(shared) == len(layers) - 1  # All but the image.
     for name in shared:
-        assert layers[name].sqnr_db == pytest.approx(ratios[name], abs=0.6), name
+        assert layers[name].sqnr_db == pytest.approx(ratios[name], abs=0.05), name
     first, second = (runner(session(model.SerializeToString())) for model in (fp32, candidate))
     pair = evaluate_pair(first, second, passes(images)())
-    assert diagnosis.kl == pytest.approx(float(pair.kl.mean()), rel=0.25)
+    assert diagnosis.kl == pytest.approx(float(pair.kl.mean()), rel=0.02)
 
 
 def test_a_layer_is_named_as_in_the_file_and_keeps_its_operator(

@@ -9,6 +9,7 @@ from edgekit.validate.findings.causes import (
     clipped_range,
     dead_channel,
     hard_swish_tail,
+    integer_kernel,
     outlier_channel,
     per_tensor_weights,
     preprocessing_mismatch,
@@ -29,6 +30,7 @@ RULES: Final[tuple[Rule, ...]] = (
     per_tensor_weights.OTHER,
     dead_channel.RULE,
     bias_shift.RULE,
+    integer_kernel.RULE,
 )
 
 __all__ = ["RULES", "Rule"]

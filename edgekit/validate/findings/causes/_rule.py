@@ -28,7 +28,7 @@ class Rule:
     """
 
     cause: Cause
-    concerns: Literal["output", "weight"]
+    concerns: Literal["output", "weight", "kernel"]
     several: str
     fix: str
     needs: Callable[[Observation], bool]
