@@ -40,6 +40,8 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     resize: common.ResizeOption = None,
+    ray: common.RayOption = False,
+    ray_address: common.RayAddressOption = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Bundle that result.json answers. Default: the folder that it lies in.")
     ] = None,
@@ -53,6 +55,7 @@ def command(
     if is_result(candidate):
         _refuse("--eval", evaluation, "a device answers the samples of its bundle alone")
         _refuse("--eval-samples", evaluation_samples, "a device answers the samples of its bundle alone")
+        _refuse("--ray", ray or ray_address or None, "a device's answers are compared here")
         line = shlex.join(["edgekit", *(context.obj or ())])
         _validate_result(
             ResultRequest(baseline, candidate, bundle, overrides, max_drop, threads, output, line), as_json
@@ -70,8 +73,8 @@ def command(
     from edgekit.pipeline.validate import ValidateRequest, validate_models
 
     request = ValidateRequest(baseline, candidate, overrides, evaluation, evaluation_samples, max_drop, threads)
-    with common.progress() as progress:
-        outcome = validate_models(request, progress=progress)
+    with common.workers(ray, ray_address) as workers, common.progress() as progress:
+        outcome = validate_models(request, progress=progress, workers=workers)
     if as_json:
         common.print_json(_facts(outcome))
     else:

@@ -5,18 +5,41 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.data import ImageSet, batches, sample
+from edgekit.data import BrokenImage, ImageSet, batches, sample
 from edgekit.results import Accuracy, Drift, Latency, ModelLatency
 from edgekit.spec import Preprocessing
-from edgekit.validate import Runner, compare_latency, drift, evaluate, evaluate_pair, latency
+from edgekit.validate import PairedEvaluation, Runner, compare_latency, drift, evaluate, evaluate_pair, latency
 
 BATCH = 8
 
 StartProgress = Callable[[str, int | None], Callable[[int], None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What two models did.
+
+    Attributes:
+        pair: One row an image that could be read.
+        read: Place of each of them in the set.
+        broken: The others.
+    """
+
+    pair: PairedEvaluation
+    read: tuple[int, ...]
+    broken: tuple[BrokenImage, ...]
+
+
+class PairEvaluation(Protocol):
+    """Evaluates two models that it knows, on any images."""
+
+    def __call__(self, images: ImageSet, preprocessing: Preprocessing, *, progress: Callable[[int], None]) -> Evaluated:
+        """Return what both did."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +72,17 @@ def measure(
     images: ImageSet | None,
     preprocessing: Preprocessing,
     progress: StartProgress = silent,
+    pair_of: PairEvaluation | None = None,
 ) -> Measured:
     """Evaluate on `images`, then time on one of them (or of the sample that ships, where there are none).
+
+    Args:
+        baseline: The model that a candidate is compared with.
+        candidate: The model under test, where there is one.
+        images: What to evaluate on.
+        preprocessing: What both expect.
+        progress: Starts a progress bar.
+        pair_of: Evaluates the two elsewhere; None runs them here.
 
     Raises:
         EdgekitError: EK2xx when images cannot be used, EK601 when the models cannot be compared.
@@ -58,7 +90,11 @@ def measure(
     frame = first_images(images or sample().evaluation, preprocessing, 1)
     accuracy: tuple[Accuracy | None, Accuracy | None] = (None, None)
     moved, broken = None, 0
-    if images is not None:
+    if images is not None and candidate is not None and pair_of is not None:
+        there = pair_of(images, preprocessing, progress=progress("evaluating", len(images)))
+        accuracy = (there.pair.baseline.accuracy, there.pair.candidate.accuracy)
+        moved, broken = drift(there.pair), len(there.broken)
+    elif images is not None:
         advance = progress("evaluating", len(images))
         with contextlib.closing(batches(images, preprocessing, BATCH)) as stream:
             if candidate is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 from edgekit.data import ImageSet, open_images, require_count
 from edgekit.errors import ComparisonError, DataError
 from edgekit.export import load_onnx
 from edgekit.models import NO_OVERRIDES, Overrides
+from edgekit.pipeline.cluster import Workers, evaluate_shards
 from edgekit.pipeline.images import fitting, sample_serves, shipped_evaluation
 from edgekit.pipeline.measuring import Measured, StartProgress, measure, silent
 from edgekit.pipeline.sources import Source, describe_onnx, is_onnx, open_source
@@ -51,8 +53,15 @@ class ValidateOutcome:
     notes: tuple[Note, ...]
 
 
-def validate_models(request: ValidateRequest, *, progress: StartProgress = silent) -> ValidateOutcome:
+def validate_models(
+    request: ValidateRequest, *, progress: StartProgress = silent, workers: Workers | None = None
+) -> ValidateOutcome:
     """Compare a candidate with a baseline; a checkpoint runs as the FP32 ONNX that it exports to.
+
+    Args:
+        request: What to compare, on what.
+        progress: Starts a progress bar.
+        workers: Who evaluates by shards; None evaluates here.
 
     Raises:
         ComparisonError: EK601 when the two take different inputs or know different classes.
@@ -64,7 +73,8 @@ def validate_models(request: ValidateRequest, *, progress: StartProgress = silen
     images = _images(request, first)
     blobs = [source.model.SerializeToString() for source in (first, second)]
     baseline, candidate = (_runner(blob, request.threads) for blob in blobs)
-    measured = measure(baseline, candidate, images, first.preprocessing, progress)
+    pair_of = None if workers is None else functools.partial(evaluate_shards, workers, *blobs)
+    measured = measure(baseline, candidate, images, first.preprocessing, progress, pair_of)
     assert measured.drift is not None  # There are images and a candidate.
     decided = verdict(measured.drift, max_drop=request.max_drop)
     sizes = (len(blobs[0]), len(blobs[1]))

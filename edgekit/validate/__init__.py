@@ -19,6 +19,7 @@ from edgekit.validate._device import (
     output_drift,
 )
 from edgekit.validate._evaluate import Batch, evaluate, evaluate_pair
+from edgekit.validate._join import joined
 from edgekit.validate._layers import tensor_sqnr
 from edgekit.validate._session import Runner, runner, session
 from edgekit.validate._timing import TimedModel, compare_latency, latency
@@ -47,6 +48,7 @@ __all__ = [
     "drift",
     "evaluate",
     "evaluate_pair",
+    "joined",
     "latency",
     "output_drift",
     "runner",
