@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "targets": "List the targets and what each can do; every fact with its source and how sure it is.",
     "check-engine": "Lower a model for a target and let NVIDIA's own parser and builder judge it, without a GPU.",
     "build": "Build, time and check an engine here, in a container or on the device; or write what does so elsewhere.",
+    "sweep": "Try many ways to make a model small, and keep those that none beats.",
     "doctor": "Tell what is installed, what this CPU can do, what is missing and how to get it.",
 }
 
