@@ -22,7 +22,7 @@ from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
     "models", "profile", "train", "prune", "export", "validate", "inspect", "targets", "check-engine", "build",
-    "doctor",
+    "sweep", "doctor",
 ]  # fmt: skip
 
 

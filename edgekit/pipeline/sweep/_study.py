@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 STUDY: Final = "sweep"
 # So often in a row may the sampler propose what was tried; then one that was not is drawn.
-_REPEATS: Final = 20
+_REPEATS: Final = 10
 _MADE_FROM, _CANDIDATE, _MEASUREMENT, _REPEAT = "made_from", "candidate", "measurement", "repeat"
 
 State = Literal["measured", "stopped", "failed"]
