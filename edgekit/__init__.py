@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgekit.errors import EdgekitError
     from edgekit.models import LoadedModel, Overrides
     from edgekit.models import load as load_model
+    from edgekit.pipeline.bench import BenchRequest, bench_models
     from edgekit.pipeline.export import export_model
     from edgekit.pipeline.inspect import inspect_model
     from edgekit.pipeline.job import ExportRequest
@@ -23,12 +24,14 @@ __version__ = "0.1.0"
 
 # Name here → where it lives; loaded when first used, so that `import edgekit` stays light.
 _PUBLIC = {
+    "BenchRequest": ("edgekit.pipeline.bench", "BenchRequest"),
     "EdgekitError": ("edgekit.errors", "EdgekitError"),
     "ExportRequest": ("edgekit.pipeline.job", "ExportRequest"),
     "LoadedModel": ("edgekit.models", "LoadedModel"),
     "Overrides": ("edgekit.models", "Overrides"),
     "TrainRequest": ("edgekit.pipeline.train", "TrainRequest"),
     "ValidateRequest": ("edgekit.pipeline.validate", "ValidateRequest"),
+    "bench_models": ("edgekit.pipeline.bench", "bench_models"),
     "export_model": ("edgekit.pipeline.export", "export_model"),
     "inspect_model": ("edgekit.pipeline.inspect", "inspect_model"),
     "load_model": ("edgekit.models", "load"),
@@ -38,12 +41,14 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "BenchRequest",
     "EdgekitError",
     "ExportRequest",
     "LoadedModel",
     "Overrides",
     "TrainRequest",
     "ValidateRequest",
+    "bench_models",
     "export_model",
     "inspect_model",
     "load_model",

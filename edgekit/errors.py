@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -21,6 +22,14 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK024": "the study was made with other settings",
         "EK025": "no candidate keeps the limits",
         "EK026": "another sweep is going on in the folder",
+        # EK010 to EK019: pipelines, their cache and their lock file
+        "EK010": "the pipeline file is wrong",
+        "EK011": "a file that the pipeline needs does not exist",
+        "EK012": "another run is going on in the folder",
+        "EK013": "the file was written by a newer version of edgekit",
+        "EK014": "a cache entry is damaged",
+        "EK015": "the lock file or the record of a run is damaged",
+        "EK016": "the two cannot be compared layer by layer",
         # EK1xx: models and checkpoints
         "EK101": "the model file does not exist",
         "EK102": "the file is not a model in a known format",
@@ -61,6 +70,23 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK507": "quantization-aware training diverged",
         # EK6xx: comparison
         "EK601": "the two models cannot be compared",
+        "EK610": "the backend is not installed",
+        "EK611": "the provider is not there",
+        "EK612": "the backend cannot run the model",
+        "EK613": "a model fails while it is timed",
+        "EK614": "the memory of a model cannot be measured",
+        "EK620": "the layers of the two models do not match",
+        "EK602": "a model computes NaN or infinity",
+        "EK603": "a model fails while it runs",
+        "EK604": "a model answers the same whatever the image",
+        "EK605": "the labels are not those that the models know",
+        "EK630": "the committed baseline does not exist",
+        "EK631": "the committed baseline is damaged",
+        "EK632": "the committed baseline was written by a newer edgekit",
+        "EK633": "the committed baseline was recorded on other images",
+        "EK634": "the committed baseline has another number of classes",
+        "EK635": "a limit of the gate asks for what was not measured",
+        "EK636": "the gate's limits in edgekit.toml are wrong",
         # EK7xx: targets and engines
         "EK701": "the target card is wrong",
         "EK702": "TensorRT cannot read the model on that target",
@@ -99,6 +125,15 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK999": "edgekit has a defect",
     }
 )
+
+
+# How torch and onnxruntime say, in exceptions of their own, that an allocation failed.
+_OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|failed to allocate|bad[_ ]alloc", re.IGNORECASE)
+
+
+def says_out_of_memory(error: Exception) -> bool:
+    """Tell whether an error, of whatever library, is that of an allocation that failed."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 class EdgekitError(Exception):

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and hashing them."""
+"""Writing files whole or not at all, hashing them, and reading small ones that people may have written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,26 @@ def read_at_most(path: Path, limit: int) -> bytes | None:
     with path.open("rb") as stream:
         content = stream.read(limit + 1)
     return content if len(content) <= limit else None
+
+
+_LARGEST_TOML = 1 << 20
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a small TOML file says.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no TOML, or far larger than any that belongs here.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    content = read_at_most(path, _LARGEST_TOML)
+    if content is None:
+        raise ValueError("it is far larger than such files are")
+    return tomllib.loads(content.decode("utf-8"))
 
 
 def first_fault(error: ValidationError) -> str:

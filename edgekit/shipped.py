@@ -1,4 +1,4 @@
-"""Where the data folders that ship lie: beside the package in a checkout, inside it when installed."""
+"""Where what ships lies: data folders beside the package in a checkout or inside it, the checkpoint always inside."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from edgekit.errors import DataError
 
 _PACKAGE = Path(__file__).resolve().parent
+_CHECKPOINT, _PIPELINE = "assets/mobilenet_cifar10.safetensors", "assets/edgekit.toml"
 
 
 def shipped(folder: str) -> Path:
@@ -28,3 +29,13 @@ def shipped(folder: str) -> Path:
     raise DataError(
         "EK209", "this installation of edgekit lacks the folder", where=folder, hint="install edgekit again"
     )
+
+
+def shipped_checkpoint() -> Path:
+    """Return the path of the checkpoint that ships with edgekit."""
+    return _PACKAGE / _CHECKPOINT
+
+
+def shipped_pipeline() -> Path:
+    """Return the path of the commented pipeline file that `edgekit init` copies."""
+    return _PACKAGE / _PIPELINE

@@ -13,6 +13,10 @@ from edgekit.errors import ModelError
 # The newest that every runtime in wide use reads.
 DEFAULT_OPSET = 17
 
+# Metadata of an ONNX file that more than one stage reads.
+PREPROCESSING_KEY = "edgekit.preprocessing"
+EQUALIZED_KEY = "edgekit.equalized"
+
 Padding = Literal["torch", "tf_same"]
 Activation = Literal["relu6", "relu"]
 Interpolation = Literal["bilinear", "bicubic"]

@@ -15,18 +15,18 @@ import edgekit
 PACKAGE = Path(edgekit.__file__).parent
 # From the top down; folders of one row do not import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("cli",),
+    ("cli", "pytest_plugin"),
     ("pipeline",),
     ("training", "pruning", "export", "calibrate", "quantize", "engine", "validate", "report"),
     ("models", "data", "targets"),
     ("results",),
-    ("spec", "files", "shipped", "turns"),
+    ("spec", "files", "shipped", "turns", "machine"),
     ("errors",),
 )
 RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
 LONGEST_FILE = 400
 # `import edgekit` and `edgekit --help` must not wait for these.
-HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "scipy", "PIL", "pydantic", "rich", "safetensors")
+HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "scipy", "PIL", "pydantic", "rich", "safetensors", "jinja2")
 
 
 def module_name(path: Path) -> str:

@@ -28,11 +28,12 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_model_the_sample_the_licence_and_the_types(wheel: Path) -> None:
+def test_the_wheel_holds_the_model_the_sample_the_page_the_licence_and_the_types(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert "edgekit/assets/mobilenet_cifar10.safetensors" in names
     assert "edgekit/_shipped/calibration/manifest.json" in names
+    assert {f"edgekit/report/html/templates/{name}" for name in ("page.html", "parts.html", "style.css")} <= names
     assert "edgekit/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "tools/")) for name in names)

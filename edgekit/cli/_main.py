@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,12 @@ import typer
 
 import edgekit
 from edgekit.cli import _common as common
-from edgekit.errors import EdgekitError, UsageError
+from edgekit.errors import EdgekitError, UsageError, says_out_of_memory
 
 BAD_INPUT = 2
 INTERRUPTED = 130
 # Set by the shell when it completes a command line.
 COMPLETION = "_EDGEKIT_COMPLETE"
-# How torch and onnxruntime say, in exceptions of their own, that an allocation failed.
-OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory|failed to allocate|bad[_ ]alloc", re.IGNORECASE)
 
 # What each command does, in the order of `edgekit --help`. The text stands here as well as in the command's own file,
 # so that help does not import all of them; a test holds the two together.
@@ -33,12 +30,19 @@ COMMANDS: Mapping[str, str] = {
     "prune": "Make a model smaller, and bring what is left back to what the original computes.",
     "export": "Export a MobileNet to ONNX, quantize it to int8, and measure what that cost against FP32.",
     "validate": "Compare any two of model and device result: accuracy drift and time per frame.",
+    "bench": "Time models in turns: frame times, throughput and memory, beside what this machine measures of itself.",
+    "gate": "Fail CI when a model got worse: pass (exit 0), fail (1) or inconclusive (3).",
     "inspect": (
         "Show what each layer of an ONNX model really runs in, how far it is from FP32, and what is wrong with it."
     ),
     "targets": "List the targets and what each can do; every fact with its source and how sure it is.",
     "check-engine": "Lower a model for a target and let NVIDIA's own parser and builder judge it, without a GPU.",
     "build": "Build, time and check an engine here, in a container or on the device; or write what does so elsewhere.",
+    "init": "Write a commented pipeline file that runs as it is.",
+    "run": "Run a whole pipeline from one file; what was made before is kept, what was interrupted goes on.",
+    "diff": "Say what changed between two models, layer by layer, or between two runs; exit 0 whatever it finds.",
+    "reproduce": "Make everything that a lock file names again, from nothing; exit 1 unless every byte is the same.",
+    "cache": "List the results that edgekit run keeps, or remove those that are old, damaged or were never finished.",
     "sweep": "Try many ways to make a model small, and keep those that none beats.",
     "doctor": "Tell what is installed, what this CPU can do, what is missing and how to get it.",
 }
@@ -91,7 +95,7 @@ def main() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns 0 on success, 1 when a check failed, 2 on bad input, 130 on Ctrl-C."""
+    """Run one command line; returns 0 on success, 1 when a check failed, 2 on bad input, 3 undecided, 130 on Ctrl-C."""
     words = list(arguments)
     try:
         result = application(words)(words or ["--help"], prog_name="edgekit", standalone_mode=False, obj=tuple(words))
@@ -115,7 +119,7 @@ def _explain(error: Exception, words: Sequence[str]) -> EdgekitError:
         command = next((word for word in words if not word.startswith("-")), "")
         usage = f"edgekit {command} --help" if command in COMMANDS else "edgekit --help"
         return UsageError("EK001", str(error.format_message()).rstrip("."), hint=f"see {usage}")
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+    if says_out_of_memory(error):
         what = "the machine has too little memory for this"
         return UsageError("EK006", what, hint="take a smaller model, input size or batch")
     if isinstance(error, ImportError) and not (error.name or "").startswith("edgekit"):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +13,6 @@ from edgekit.errors import UsageError
 
 if TYPE_CHECKING:
     from edgekit.pipeline.device_result import ResultRequest
-    from edgekit.pipeline.validate import ValidateOutcome
 
 
 def command(
@@ -36,33 +34,46 @@ def command(
     max_drop: Annotated[
         float | None, typer.Option(help="Exit 1 when top-1 (without labels: agreement) drops by more points.")
     ] = None,
+    need: Annotated[
+        float | None,
+        typer.Option(help="Also say how many images it takes to show a drop of so many points, with 80 % power."),
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads that a timed frame may use; 0 takes all cores.")] = 0,
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     resize: common.ResizeOption = None,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Time the two in turns; without it drift alone.")
+    ] = True,
+    diagnose: Annotated[bool, typer.Option("--diagnose", help="Also find where the loss comes from.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write one offline page, to look at and to print.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for comparison.json; of a device's result for report.json.")
+    ] = None,
     ray: common.RayOption = False,
     ray_address: common.RayAddressOption = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Bundle that result.json answers. Default: the folder that it lies in.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for report.json, on a device's result.")] = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Compare any two of model and device result: accuracy drift and time per frame."""
     overrides = common.overrides(mean=mean, std=std, resize=resize)
     from edgekit.pipeline.device_result import ResultRequest, is_result
 
+    line = shlex.join(["edgekit", *(context.obj or ())])
     if is_result(candidate):
-        _refuse("--eval", evaluation, "a device answers the samples of its bundle alone")
-        _refuse("--eval-samples", evaluation_samples, "a device answers the samples of its bundle alone")
-        _refuse("--ray", ray or ray_address or None, "a device's answers are compared here")
-        line = shlex.join(["edgekit", *(context.obj or ())])
+        for option, given in (("--eval", evaluation), ("--eval-samples", evaluation_samples)):
+            _refuse(option, given is not None, "a device answers the samples of its bundle alone")
+        _refuse("--ray", ray or ray_address is not None, "the answers of a device are compared here")
+        _refuse("--need", need is not None, "the samples of a bundle have no labels")
+        for option, wanted in (("--no-timing", not timing), ("--diagnose", diagnose), ("--html", html is not None)):
+            _refuse(option, wanted, "it is for two models, and this is the result.json of a device")
         _validate_result(
             ResultRequest(baseline, candidate, bundle, overrides, max_drop, threads, output, line), as_json
         )
         return
-    _refuse("--bundle", bundle, "it belongs to the result.json of a device")
-    _refuse("--output", output, "the report is on the result.json of a device; --json prints what two models come to")
+    _refuse("--bundle", bundle is not None, "it belongs to the result.json of a device")
     if is_result(baseline):
         raise UsageError(
             "EK001",
@@ -71,20 +82,24 @@ def command(
             hint=f"turn them round: edgekit validate {candidate} {baseline}",
         )
     from edgekit.pipeline.validate import ValidateRequest, validate_models
+    from edgekit.report import comparison_json, render_validation
 
-    request = ValidateRequest(baseline, candidate, overrides, evaluation, evaluation_samples, max_drop, threads)
+    request = ValidateRequest(
+        baseline, candidate, overrides, evaluation, evaluation_samples, max_drop, threads,
+        timing=timing, diagnose=diagnose, html=html, output=output, command=line, need=need,
+    )  # fmt: skip
     with common.workers(ray, ray_address) as workers, common.progress() as progress:
-        outcome = validate_models(request, progress=progress, workers=workers)
+        comparison = validate_models(request, progress=progress, workers=workers)
     if as_json:
-        common.print_json(_facts(outcome))
+        common.print_json(comparison_json(comparison))
     else:
-        _print(request.baseline, request.candidate, outcome)
-    if not outcome.verdict.passed:
+        render_validation(comparison, common.output_console())
+    if not comparison.verdict.passed:
         raise typer.Exit(common.CHECK_FAILED)
 
 
-def _refuse(option: str, value: object, why: str) -> None:
-    if value is not None:
+def _refuse(option: str, given: bool, why: str) -> None:
+    if given:
         raise UsageError("EK001", f"the option does not apply: {why}", where=option, hint="leave it out")
 
 
@@ -99,38 +114,3 @@ def _validate_result(request: ResultRequest, as_json: bool) -> None:
         render_device(report, common.output_console())
     if not report.verdict.passed:
         raise typer.Exit(common.CHECK_FAILED)
-
-
-def _facts(outcome: ValidateOutcome) -> dict[str, Any]:
-    measured = dataclasses.asdict(outcome.measured)
-    return {
-        "verdict": dataclasses.asdict(outcome.verdict),
-        **measured,
-        "size_bytes": {"baseline": outcome.sizes[0], "candidate": outcome.sizes[1]},
-        "images": outcome.images,
-        "notes": [note.text for note in outcome.notes],
-    }
-
-
-def _print(baseline: str, candidate: str, outcome: ValidateOutcome) -> None:
-    from edgekit.report import Side, render_comparison
-
-    console = common.output_console()
-    measured = outcome.measured
-    first, second = _short_names(baseline, candidate)
-    render_comparison(
-        console,
-        baseline=Side(first, outcome.sizes[0], measured.baseline),
-        candidate=Side(second, outcome.sizes[1], measured.candidate),
-        drift=measured.drift,
-        latency=measured.latency,
-    )
-    for note in outcome.notes:
-        console.print(f"note: {note.text}")
-    console.print(f"{'pass' if outcome.verdict.passed else 'FAIL'}: {outcome.verdict.reason}")
-
-
-def _short_names(baseline: str, candidate: str) -> tuple[str, str]:
-    """Return file names alone where they tell the two apart."""
-    first, second = Path(baseline).name, Path(candidate).name
-    return (first, second) if first != second else (baseline, candidate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
 import math
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,9 @@ from edgekit.models._metadata import (
     spec_from_metadata,
 )
 from edgekit.models.blocks import MobileNet
+from edgekit.shipped import shipped_checkpoint
 from edgekit.spec import ModelSpec, Note, Preprocessing
 
-SHIPPED = "mobilenet_cifar10.safetensors"
 # Share of the short side that the centre crop keeps in the usual evaluation (224 of 256).
 CENTRE_CROP = 224 / 256
 SMALLEST_RESIZED = 64
@@ -87,11 +86,6 @@ class LoadedModel:
     sha256: str
     random: bool
     notes: tuple[Note, ...]
-
-
-def shipped_checkpoint() -> Path:
-    """Return the path of the checkpoint that ships with edgekit."""
-    return Path(str(importlib.resources.files("edgekit") / "assets" / SHIPPED))
 
 
 def load(model: str | Path | None, overrides: Overrides = NO_OVERRIDES) -> LoadedModel:

@@ -43,7 +43,7 @@ def aware(
         check = torch.from_numpy(np.concatenate([batch.images for batch in stream]))
     return train_aware(
         climbed.model, climbed.plan, _endless(request, source, training), check, request.awareness,
-        advance=progress("training through the rounding", request.awareness.steps),
+        state=request.state, advance=progress("training through the rounding", request.awareness.steps),
     )  # fmt: skip
 
 

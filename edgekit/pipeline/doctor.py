@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import EdgekitError
+from edgekit.machine import package_version
 
 REQUIRED = (
     "torch",
@@ -101,26 +101,19 @@ def _python() -> Finding:
     return Finding("Python", sys.version_info >= (3, 10), True, version, "")
 
 
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _package(name: str) -> Finding:
-    version = _version(name)
+    version = package_version(name)
     return Finding(name, version is not None, True, version or "", "" if version else f"pip install {name}")
 
 
 def _simplifier() -> Finding:
-    version = _version("onnxsim")
+    version = package_version("onnxsim")
     advice = "" if version else "pip install onnxsim; without it edgekit's own passes clean the graph"
     return Finding("onnxsim", version is not None, False, version or "simplifies graphs", advice)
 
 
 def _package_optional(name: str, requirement: str) -> Finding:
-    version = _version(name)
+    version = package_version(name)
     advice = "" if version else f"pip install '{requirement}'"
     return Finding(name, version is not None, False, version or "runs TensorRT engines on this machine", advice)
 

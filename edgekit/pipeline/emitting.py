@@ -27,8 +27,8 @@ from edgekit.engine import (
 )
 from edgekit.errors import TargetError
 from edgekit.pipeline.lowering import Planned, lower_for, plan_for
-from edgekit.pipeline.sources import PREPROCESSING_KEY, Source
-from edgekit.spec import Note, Preprocessing
+from edgekit.pipeline.sources import Source
+from edgekit.spec import PREPROCESSING_KEY, Note, Preprocessing
 from edgekit.targets import BuildPlan, EnginePrecision
 from edgekit.validate import runner, session
 

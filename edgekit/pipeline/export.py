@@ -73,11 +73,11 @@ def _export(request: ExportRequest, progress: StartProgress, workers: Workers | 
         write_bytes(folder / PREPROCESSING_FILE, (source.preprocessing.to_json() + "\n").encode())
         fp32 = runner(session(folder / FP32_FILE, threads=request.threads))
         int8 = runner(session(folder / INT8_FILE, threads=request.threads)) if quantized else None
-        pair_of = None
+        evaluated = None
         if workers is not None and quantized is not None:
             blobs = (folder / FP32_FILE).read_bytes(), (folder / INT8_FILE).read_bytes()
-            pair_of = functools.partial(evaluate_shards, workers, *blobs)
-        measured = measure(fp32, int8, images.evaluation, source.preprocessing, progress, pair_of)
+            evaluated = functools.partial(evaluate_shards, workers, *blobs)
+        measured = measure(fp32, int8, images.evaluation, source.preprocessing, progress, evaluated)
         report = reporting.build(request, source, plan, images, quantized, verification, measured, folder)
         write(report, folder / REPORT_FILE)
     return report

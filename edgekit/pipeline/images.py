@@ -111,6 +111,26 @@ def shipped_evaluation(source: Source) -> ImageSet:
     return dataclasses.replace(images, labels=None) if source.random else images
 
 
+def evaluation_images(source: Source, evaluation: Path | None, samples: int | None) -> ImageSet:
+    """Open the images that were named, or the sample that ships where its classes are those of the model.
+
+    Raises:
+        DataError: EK2xx when images cannot be used, EK207 when none were named and the sample does not fit.
+    """
+    if evaluation is not None:
+        images = fitting(open_images(evaluation, class_names=source.class_names), source)
+    elif sample_serves(source):
+        images = shipped_evaluation(source)
+    else:
+        raise DataError(
+            "EK207",
+            "the sample that ships has other classes than the model",
+            where=source.name,
+            hint="give labelled images with --eval",
+        )
+    return require_count(images if samples is None else images.spread(samples), purpose="evaluation")
+
+
 def fitting(images: ImageSet, source: Source) -> ImageSet:
     """Return the set itself; raises DataError EK207 when its labels are not those of the model's logits."""
     if images.labels is None:

@@ -14,9 +14,8 @@ from edgekit.files import write_bytes
 from edgekit.models import NO_OVERRIDES, Overrides
 from edgekit.pipeline.images import sample_serves, shipped_evaluation
 from edgekit.pipeline.measuring import BATCH, StartProgress, silent
-from edgekit.pipeline.sources import PREPROCESSING_KEY, Source, describe_onnx
+from edgekit.pipeline.sources import Source, describe_onnx
 from edgekit.quantize import (
-    EQUALIZED_KEY,
     RuntimeOperator,
     comparable_tensors,
     float_compute,
@@ -24,7 +23,7 @@ from edgekit.quantize import (
     runtime_operators,
 )
 from edgekit.quantize.lint import Finding, lint, mend
-from edgekit.spec import Note, Precision
+from edgekit.spec import EQUALIZED_KEY, PREPROCESSING_KEY, Note, Precision
 from edgekit.targets import load_card
 from edgekit.targets import names as card_names
 from edgekit.validate import session, tensor_sqnr

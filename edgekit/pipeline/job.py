@@ -44,6 +44,7 @@ class ExportRequest:
         seed: Of what the ladder draws at random.
         training: For `qat`, images to train on, labels are not needed; None takes those of the calibration set.
         awareness: For `qat`, how to train.
+        state: For `qat`, file that training goes on from after an interruption; None keeps none.
         weight_bits: Bits of a weight, 2 to 8; below 8 a stress for the rounding, not a smaller file.
         evaluation: Images to measure accuracy and drift on.
         evaluation_samples: How many of them; None takes all.
@@ -68,6 +69,7 @@ class ExportRequest:
     seed: int = 0
     training: Path | None = None
     awareness: Awareness = DEFAULT_AWARENESS
+    state: Path | None = None
     weight_bits: int = 8
     evaluation: Path | None = None
     evaluation_samples: int | None = None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from edgekit.data import BrokenImage, ImageSet, batches, sample
+from edgekit.data import Batch, ImageSet, batches, sample
 from edgekit.results import Accuracy, Drift, Latency, ModelLatency
 from edgekit.spec import Preprocessing
 from edgekit.validate import PairedEvaluation, Runner, compare_latency, drift, evaluate, evaluate_pair, latency
@@ -21,25 +20,15 @@ StartProgress = Callable[[str, int | None], Callable[[int], None]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluated:
-    """What two models did.
-
-    Attributes:
-        pair: One row an image that could be read.
-        read: Place of each of them in the set.
-        broken: The others.
-    """
+class EvaluatedPair:
+    """What two models did, and on which images: the set without those that could not be read."""
 
     pair: PairedEvaluation
-    read: tuple[int, ...]
-    broken: tuple[BrokenImage, ...]
+    images: ImageSet
 
 
-class PairEvaluation(Protocol):
-    """Evaluates two models that it knows, on any images."""
-
-    def __call__(self, images: ImageSet, preprocessing: Preprocessing, *, progress: Callable[[int], None]) -> Evaluated:
-        """Return what both did."""
+# Evaluates two models that it knows.
+EvaluatePair = Callable[[ImageSet, Preprocessing, StartProgress], EvaluatedPair]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +61,7 @@ def measure(
     images: ImageSet | None,
     preprocessing: Preprocessing,
     progress: StartProgress = silent,
-    pair_of: PairEvaluation | None = None,
+    evaluated: EvaluatePair | None = None,
 ) -> Measured:
     """Evaluate on `images`, then time on one of them (or of the sample that ships, where there are none).
 
@@ -82,31 +71,55 @@ def measure(
         images: What to evaluate on.
         preprocessing: What both expect.
         progress: Starts a progress bar.
-        pair_of: Evaluates the two elsewhere; None runs them here.
+        evaluated: Evaluates the two elsewhere; None runs them here.
 
     Raises:
         EdgekitError: EK2xx when images cannot be used, EK601 when the models cannot be compared.
     """
-    frame = first_images(images or sample().evaluation, preprocessing, 1)
     accuracy: tuple[Accuracy | None, Accuracy | None] = (None, None)
     moved, broken = None, 0
-    if images is not None and candidate is not None and pair_of is not None:
-        there = pair_of(images, preprocessing, progress=progress("evaluating", len(images)))
-        accuracy = (there.pair.baseline.accuracy, there.pair.candidate.accuracy)
-        moved, broken = drift(there.pair), len(there.broken)
-    elif images is not None:
+    if images is not None and candidate is None:
         advance = progress("evaluating", len(images))
         with contextlib.closing(batches(images, preprocessing, BATCH)) as stream:
-            if candidate is None:
-                accuracy = (evaluate(baseline, stream, progress=advance).accuracy, None)
-            else:
-                pair = evaluate_pair(baseline, candidate, stream, progress=advance)
-                accuracy, moved = (pair.baseline.accuracy, pair.candidate.accuracy), drift(pair)
+            accuracy = (evaluate(baseline, stream, progress=advance).accuracy, None)
             broken = len(stream.broken)
+    elif images is not None and candidate is not None:
+        if evaluated is not None:
+            both = evaluated(images, preprocessing, progress)
+        else:
+            both = evaluate_both(baseline, candidate, images, preprocessing, progress)
+        accuracy, moved = (both.pair.baseline.accuracy, both.pair.candidate.accuracy), drift(both.pair)
+        broken = len(images) - len(both.images)
+    frame = first_images(images or sample().evaluation, preprocessing, 1)
     advance = progress("timing", None)
     if candidate is None:
         return Measured(*accuracy, moved, latency(baseline, frame, progress=advance), broken)
     return Measured(*accuracy, moved, compare_latency(baseline, candidate, frame, progress=advance), broken)
+
+
+def evaluate_both(
+    baseline: Runner,
+    candidate: Runner,
+    images: ImageSet,
+    preprocessing: Preprocessing,
+    progress: StartProgress = silent,
+) -> EvaluatedPair:
+    """Run two models over the same images, decoding every image once.
+
+    Raises:
+        EdgekitError: EK2xx when images cannot be used, EK601 to EK603 when a model or their comparison fails.
+    """
+    advance = progress("evaluating", len(images))
+    read: list[int] = []
+
+    def noting(stream: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in stream:
+            read.extend(batch.indices)
+            yield batch
+
+    with contextlib.closing(batches(images, preprocessing, BATCH)) as stream:
+        pair = evaluate_pair(baseline, candidate, noting(stream), progress=advance)
+    return EvaluatedPair(pair, images.select(read))
 
 
 def first_images(images: ImageSet, preprocessing: Preprocessing, count: int) -> npt.NDArray[np.float32]:

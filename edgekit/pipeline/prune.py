@@ -15,7 +15,7 @@ from torch import nn
 
 import edgekit
 from edgekit.data import ImageSet, batches, open_images, sample
-from edgekit.errors import DataError, PruningError, UsageError
+from edgekit.errors import PruningError, UsageError
 from edgekit.export import to_onnx
 from edgekit.files import check_folder
 from edgekit.models import (
@@ -30,7 +30,7 @@ from edgekit.models import (
     to_metadata,
 )
 from edgekit.pipeline.measuring import Measured, StartProgress, measure, silent
-from edgekit.pipeline.recovery import Recovery, recover
+from edgekit.pipeline.recovery import SHIPPED_NAME, Recovery, recover, recovery_images
 from edgekit.pruning import (
     Cost,
     Masked,
@@ -53,7 +53,6 @@ from edgekit.validate import runner, session
 
 # Small batches: the importance of a channel is a mean over them.
 BATCH = 16
-SHIPPED_NAME = "the sample that ships"
 # So many images of --data that did not judge are compared where there are no others.
 UNJUDGED = 500
 Method = Literal["structured", "unstructured", "2:4"]
@@ -150,7 +149,7 @@ def prune_model(
             "EK001", "the pruned model would replace the original", where="--output", hint="choose another file"
         )
     check_folder(request.output.parent)
-    images = _images(request, loaded)
+    images = recovery_images(request.images, loaded, shipped=request.model is None)
     notes = list(loaded.notes)
     stack: list[torch.Tensor] = []
     labels: list[torch.Tensor] | None = None
@@ -255,17 +254,6 @@ def _write(request: PruneRequest, loaded: LoadedModel, module: nn.Module, spec: 
     save_checkpoint(request.output, module, metadata)
 
 
-def _images(request: PruneRequest, loaded: LoadedModel) -> ImageSet | None:
-    if request.images is not None:
-        return _labelled_where_it_fits(request.images, loaded)
-    shipped = sample()
-    if loaded.random:  # Random weights cannot know the labels.
-        return dataclasses.replace(shipped.calibration, name=SHIPPED_NAME, labels=None)
-    if request.model is None or loaded.class_names == shipped.class_names:
-        return dataclasses.replace(shipped.calibration, name=SHIPPED_NAME)
-    return None
-
-
 def _evaluation(
     request: PruneRequest, loaded: LoadedModel, images: ImageSet | None, judged: ImageSet | None
 ) -> ImageSet | None:
@@ -278,17 +266,6 @@ def _evaluation(
         return dataclasses.replace(shipped.evaluation, name=SHIPPED_NAME, labels=None)
     rest = None if images is None or judged is None else images.without(judged)
     return rest.spread(UNJUDGED) if rest else None
-
-
-def _labelled_where_it_fits(path: Path, loaded: LoadedModel) -> ImageSet:
-    try:
-        images = open_images(path, class_names=loaded.class_names)
-    except DataError as error:
-        if error.code != "EK207":
-            raise
-        return dataclasses.replace(open_images(path), labels=None)
-    fits = images.labels is not None and loaded.class_names is not None
-    return images if fits else dataclasses.replace(images, labels=None)
 
 
 def _tensors(images: ImageSet, loaded: LoadedModel) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:

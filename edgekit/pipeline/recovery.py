@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 from torch import nn
 
-from edgekit.data import ImageSet, require_labels
+from edgekit.data import ImageSet, open_images, require_labels, sample
+from edgekit.errors import DataError, PruningError
 from edgekit.files import check_folder
-from edgekit.models import LoadedModel, MobileNet, save_checkpoint
-from edgekit.spec import ModelSpec
+from edgekit.models import NO_OVERRIDES, LoadedModel, MobileNet, Overrides, load, save_checkpoint, to_metadata
+from edgekit.spec import ModelSpec, Note
 from edgekit.training import EpochResult, Recipe, Step, Teacher, train
 
 # One image in so many is held out, and decides which epoch is kept.
 HELD_OUT = 20
+SHIPPED_NAME = "the sample that ships"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +38,121 @@ class Recovery:
     patience: int = 5
     seed: int = 0
     resume: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class RecoverRequest:
+    """Which pruned checkpoint to train back, and where to put the result.
+
+    Attributes:
+        original: The model before pruning, as `load` takes it.
+        pruned: Checkpoint that `prune_model` wrote.
+        output: File to write.
+        how: How to train.
+        from_labels: Labels teach, and the original does not.
+        overrides: What the user says about the original.
+        images: Images to train with; None takes the sample that ships, where it fits.
+    """
+
+    original: str | None
+    pruned: Path
+    output: Path
+    how: Recovery
+    from_labels: bool = False
+    overrides: Overrides = NO_OVERRIDES
+    images: Path | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class RecoverOutcome:
+    """The file that was written, the epochs of training, and what was assumed."""
+
+    checkpoint: Path
+    history: tuple[EpochResult, ...]
+    notes: tuple[Note, ...]
+
+
+def recover_model(
+    request: RecoverRequest,
+    *,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+) -> RecoverOutcome:
+    """Train a pruned checkpoint back, as `prune_model` does when it is asked to do both.
+
+    Raises:
+        EdgekitError: EK1xx for the models, EK2xx for the images, EK3xx for training, EK804 without images, EK003
+            where it cannot be written.
+    """
+    original, pruned = load(request.original, request.overrides), load(request.pruned)
+    images = recovery_images(request.images, original, shipped=request.original is None)
+    if images is None:
+        raise PruningError(
+            "EK804", "recovery needs images, and there are none", hint="give training images with [data] train"
+        )
+    provenance = _provenance(request.pruned)
+    module, history = recover(
+        original, pruned.module, pruned.spec, images, request.output, request.how,
+        from_labels=request.from_labels, keep_zeros=_is_masked(provenance), on_step=on_step, on_epoch=on_epoch,
+    )  # fmt: skip
+    provenance["recovered"] = json.dumps(
+        {"from_labels": request.from_labels, "recipe": dataclasses.asdict(request.how.recipe), "epochs": len(history)}
+    )
+    metadata = to_metadata(pruned.spec, original.preprocessing, original.class_names, provenance)
+    save_checkpoint(request.output, module, metadata)
+    return RecoverOutcome(request.output, history, (*original.notes, *pruned.notes))
+
+
+def _provenance(path: Path) -> dict[str, str]:
+    """Return what a pruned checkpoint says about how it came about; nothing where it is not one of edgekit's."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(path, framework="pt") as file:
+        stored = file.metadata() or {}
+    return {key: stored[key] for key in ("edgekit", "pruning", "pruned_from") if key in stored}
+
+
+def _is_masked(provenance: Mapping[str, str]) -> bool:
+    """Tell whether single weights were pruned, which must stay zero."""
+    try:
+        return bool(json.loads(provenance["pruning"])["method"] != "structured")
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
+def recovery_images(path: Path | None, loaded: LoadedModel, *, shipped: bool) -> ImageSet | None:
+    """Open the images that judge, repair and train a pruned model, with labels where these certainly fit.
+
+    Args:
+        path: Where they are; None takes the sample that ships.
+        loaded: The model.
+        shipped: It is the model that ships.
+
+    Returns:
+        The images; None when no path is given and the sample that ships has other classes.
+
+    Raises:
+        DataError: EK2xx when they cannot be used.
+    """
+    if path is not None:
+        return _labelled_where_it_fits(path, loaded)
+    known = sample()
+    if loaded.random:  # Random weights cannot know the labels.
+        return dataclasses.replace(known.calibration, name=SHIPPED_NAME, labels=None)
+    if shipped or loaded.class_names == known.class_names:
+        return dataclasses.replace(known.calibration, name=SHIPPED_NAME)
+    return None
+
+
+def _labelled_where_it_fits(path: Path, loaded: LoadedModel) -> ImageSet:
+    try:
+        images = open_images(path, class_names=loaded.class_names)
+    except DataError as error:
+        if error.code != "EK207":
+            raise
+        return dataclasses.replace(open_images(path), labels=None)
+    fits = images.labels is not None and loaded.class_names is not None
+    return images if fits else dataclasses.replace(images, labels=None)
 
 
 def state_folder(output: Path) -> Path:

@@ -13,13 +13,12 @@ from edgekit.export import load_onnx, prepare, to_onnx, with_opset
 from edgekit.files import sha256_of
 from edgekit.models import Overrides, complete_preprocessing, load
 from edgekit.report import Specification
-from edgekit.spec import DEFAULT_OPSET, ModelSpec, Note, Preprocessing
+from edgekit.spec import DEFAULT_OPSET, PREPROCESSING_KEY, ModelSpec, Note, Preprocessing
 
 if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-PREPROCESSING_KEY = "edgekit.preprocessing"
 CLASSES_KEY = "edgekit.classes"
 MODEL_KEY = "edgekit.model"
 VERSION_KEY = "edgekit.version"

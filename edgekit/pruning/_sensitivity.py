@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgekit.spec import ModelSpec
 
 # Shares of the channels that stay, at which the loss is measured; between them it is interpolated.
 SHARES = (0.125, 0.25, 0.5, 0.75)
+_LEAST_KL = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +34,18 @@ class Sensitivity:
     kl: tuple[float, ...]
 
     def curve(self) -> tuple[float, ...]:
-        """Return the loss at 0, 1, … all channels: linear between the points, never falling with fewer channels."""
+        """Return the loss at 0, 1, … all channels: linear between the points, never falling with fewer channels.
+
+        Below the last point it goes on as a power of the count, at least doubling with each halving: a straight line
+        would take a layer that can spare most of its channels down to none.
+        """
         rising = np.maximum.accumulate(self.kl[::-1])[::-1]
         counts = np.arange(self.channels[-1] + 1)
         values = np.interp(counts, self.channels, rising)
-        # Below the last point: at least as steep as just above it.
-        step = (rising[0] - rising[1]) / (self.channels[1] - self.channels[0])
-        return tuple((values + step * np.maximum(self.channels[0] - counts, 0)).tolist())
+        fewest, next_fewest = self.channels[:2]
+        steepness = math.log(max(rising[0], _LEAST_KL) / max(rising[1], _LEAST_KL)) / math.log(next_fewest / fewest)
+        below = fewest / np.maximum(counts, 1)
+        return tuple((values * np.maximum(below, 1.0) ** max(steepness, 1.0)).tolist())
 
 
 @torch.no_grad()

@@ -8,11 +8,10 @@ from edgekit.quantize._placement import RuntimeOperator, float_compute, placemen
 from edgekit.quantize._plan import Plan, plan, tensors_to_calibrate
 from edgekit.quantize._runtime import LayerRun, comparable_tensors, layers_as_run
 from edgekit.quantize._static import quantize_static
-from edgekit.quantize.ladder import EQUALIZED_KEY, Awareness, Climbed, climb, train_aware
+from edgekit.quantize.ladder import Awareness, Climbed, climb, train_aware
 
 __all__ = [
     "CPU",
-    "EQUALIZED_KEY",
     "FLAVOURS",
     "Awareness",
     "Climbed",

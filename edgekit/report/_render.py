@@ -12,7 +12,7 @@ from rich.table import Table
 
 from edgekit.report._schema import DriftSection, LatencySection, ModelFile, Report
 from edgekit.report._text import NOT_MEASURED, decibels, interval_text, megabytes, milliseconds, plain, print_line
-from edgekit.results import Accuracy, Drift, Latency, ModelLatency, Percentiles
+from edgekit.results import Accuracy, Drift, DriftDetail, Latency, ModelLatency, Percentiles
 from edgekit.spec import Interval
 
 _FEW_CLASSES: Final = 5
@@ -54,6 +54,7 @@ def render_comparison(
     candidate: Side | None,
     drift: Drift | None,
     latency: Latency | ModelLatency | None,
+    detail: DriftDetail | None = None,
 ) -> None:
     """Print two models side by side, or one alone, and say what was not measured.
 
@@ -63,6 +64,7 @@ def render_comparison(
         candidate: Right column; None shows the baseline alone.
         drift: Candidate against baseline; None when not measured.
         latency: Of both, or of the baseline alone; None when not measured.
+        detail: What lies behind `drift`, for an interval of top-5 and the calibration error; None leaves them out.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("")
@@ -70,7 +72,12 @@ def render_comparison(
         table.add_column(plain(name), justify="right", overflow="fold")
     if candidate is not None:
         table.add_column("change")
-    for row in [*_file_rows(baseline, candidate, drift), *_drift_rows(drift), *_latency_rows(latency)]:
+    for row in [
+        *_file_rows(baseline, candidate, drift, detail),
+        *_drift_rows(drift),
+        *_calibration_rows(detail),
+        *_latency_rows(latency),
+    ]:
         cells = row if candidate is not None else row[:2]
         table.add_row(*(plain(cell) for cell in cells))
     console.print(table)
@@ -82,7 +89,7 @@ def render_comparison(
 Row = tuple[str, str, str, str]
 
 
-def _file_rows(baseline: Side, candidate: Side | None, drift: Drift | None) -> list[Row]:
+def _file_rows(baseline: Side, candidate: Side | None, drift: Drift | None, detail: DriftDetail | None) -> list[Row]:
     rows = [
         _row(
             "size",
@@ -97,6 +104,8 @@ def _file_rows(baseline: Side, candidate: Side | None, drift: Drift | None) -> l
     rows.append(_row("top-1", baseline, candidate, lambda side: _percent(_top1(side)), change))
     both = None if candidate is None else (_top5(baseline), _top5(candidate))
     points = f"{both[1] - both[0]:+.2f} pp" if both and both[0] is not None and both[1] is not None else ""
+    if detail is not None and detail.top5_delta_pp is not None:
+        points = interval_text(detail.top5_delta_pp, "+.2f", " pp")
     rows.append(_row("top-5", baseline, candidate, lambda side: _percent(_top5(side)), points))
     return rows
 
@@ -113,6 +122,13 @@ def _drift_rows(drift: Drift | None) -> list[Row]:
         ("KL", "", "", interval_text(drift.kl, ".2g", " nats")),
         ("SQNR", "", "", decibels(drift.sqnr_db)),
     ]
+
+
+def _calibration_rows(detail: DriftDetail | None) -> list[Row]:
+    if detail is None or detail.baseline_ece is None or detail.candidate_ece is None:
+        return []
+    before, after = detail.baseline_ece, detail.candidate_ece
+    return [("calibration error", f"{before:.2f} %", f"{after:.2f} %", f"{after - before:+.2f} pp")]
 
 
 def _latency_rows(latency: Latency | ModelLatency | None) -> list[Row]:

@@ -21,7 +21,12 @@ def print_line(console: Console, line: str) -> None:
 
 def plain(text: str) -> Text:
     """Return text as it is: no markup, and no control characters, which a report from elsewhere may hold."""
-    return Text("".join(letter if letter.isprintable() else "?" for letter in text))
+    return Text(printable(text))
+
+
+def printable(text: str) -> str:
+    """Return text with a question mark for each control character, which could command a terminal or break XML."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def interval_text(interval: Interval, style: str, unit: str) -> str:

@@ -16,6 +16,7 @@ from edgekit.results._device import (
     RunTimes,
 )
 from edgekit.results._drift import (
+    NO_LIMIT,
     SQNR_LIMIT_DB,
     Accuracy,
     ClassChange,
@@ -24,6 +25,7 @@ from edgekit.results._drift import (
     Flip,
     NonInferiority,
     OutputDrift,
+    SampleSize,
     Significance,
     Verdict,
 )
@@ -35,6 +37,7 @@ from edgekit.results._findings import (
 )
 from edgekit.results._gate import Check, GateResult, Outcome
 from edgekit.results._latency import (
+    BENCH_SCHEMA,
     BatchThroughput,
     Bench,
     BenchedModel,
@@ -43,10 +46,13 @@ from edgekit.results._latency import (
     ModelLatency,
     NoiseFloor,
     Percentiles,
+    WarmUp,
 )
 
 __all__ = [
+    "BENCH_SCHEMA",
     "COMPARISON_SCHEMA",
+    "NO_LIMIT",
     "SQNR_LIMIT_DB",
     "Accuracy",
     "BatchThroughput",
@@ -78,6 +84,8 @@ __all__ = [
     "Percentiles",
     "RunRatio",
     "RunTimes",
+    "SampleSize",
     "Significance",
     "Verdict",
+    "WarmUp",
 ]

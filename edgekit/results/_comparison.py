@@ -19,8 +19,9 @@ class ComparedModel:
 
     Attributes:
         name: The file as given.
-        sha256: Of the ONNX model that ran, hexadecimal.
-        size_bytes: Size of that model, in bytes.
+        sha256: Of the `.onnx` file, hexadecimal; where the weights lie beside it, or of a checkpoint, of the ONNX model
+            that ran.
+        size_bytes: Size of the same, in bytes.
         accuracy: What it reaches on the images.
     """
 

@@ -11,6 +11,8 @@ SQNR_LIMIT_DB: Final = 150.0
 """Bound of every SQNR, in dB. float32 resolves 2**-24, about 145 dB: beyond it two models are the same, and
 the ratio of two identical models, which is infinite, would not fit into JSON."""
 
+NO_LIMIT: Final = "no limit was given"
+
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
@@ -64,10 +66,26 @@ class OutputDrift:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether a candidate stays within the limit that it was given, and why."""
+    """Whether a candidate stays within the limit that it was given, and why.
+
+    The reason ends with `NO_LIMIT` where it was given none.
+    """
 
     passed: bool
     reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSize:
+    """How many images it takes to show a drop.
+
+    Attributes:
+        drop_pp: The drop of top-1 accuracy, in points.
+        images: Images that show it with 80 % power, where as large a share of them changes as was measured.
+    """
+
+    drop_pp: float
+    images: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +99,7 @@ class Significance:
         bootstrap_pp: The change in percentage points with its paired bootstrap interval.
         detectable_drop_pp: Smallest true drop, in points, that this many images show with 80 % power; None where
             none would.
+        needed: Images that a drop asked for takes; None where none was asked for.
     """
 
     gained: int
@@ -88,6 +107,7 @@ class Significance:
     p_value: float
     bootstrap_pp: Interval
     detectable_drop_pp: float | None
+    needed: SampleSize | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Final
 
 from edgekit.spec import Interval
+
+BENCH_SCHEMA: Final = "edgekit.bench/1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,14 @@ class BatchThroughput:
 
 
 @dataclasses.dataclass(frozen=True)
+class WarmUp:
+    """Frames run before the first timed one; `steady` where they were seen to get no faster, within the limit."""
+
+    frames: int
+    steady: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class BenchedModel:
     """One model of a bench run.
 
@@ -86,20 +97,25 @@ class BenchedModel:
         name: The file as given.
         runtime: Name and version of what ran it, with its provider.
         threads: Threads that one frame may use.
-        size_bytes: Size of the file, in bytes.
+        size_bytes: Size of the file that ran, in bytes.
+        input_size: Height and width of its images, in pixels.
+        warm_up: Frames run before the first timed one, and whether they were seen to be steady.
         frame_ms: Percentiles over the timed frames at batch 1, in milliseconds.
         samples_ms: Those frames, in milliseconds, in the order they were timed.
-        throughput: By batch size; empty where only batch 1 was timed.
+        throughput: By batch size, without those that the model does not take; empty where only batch 1 was timed.
         peak_memory_bytes: Largest resident memory of a process that loads and runs it alone, less that of one that
             loads the runtime alone; None where it was not measured.
         speedup: Median of the first model over this one's; None for the first.
-        different: The speed-up lies outside the noise floor; None for the first, or where no floor was measured.
+        different: The speed-up is more than noise: outside the noise floor, and 1 outside its interval. None for the
+            first.
     """
 
     name: str
     runtime: str
     threads: int
     size_bytes: int
+    input_size: int
+    warm_up: WarmUp
     frame_ms: Percentiles
     samples_ms: tuple[float, ...]
     throughput: tuple[BatchThroughput, ...]
@@ -118,7 +134,7 @@ class MachineState:
         governor: Frequency governor.
         frequency_mhz: Current frequency before and after, in MHz.
         load_average: Of the last minute, before and after.
-        throttled: Times the CPU says it was slowed for heat while timing.
+        throttled: Times a core or package was slowed for heat while timing, of the one that was so most often.
         steal_percent: Share of CPU time that the hypervisor gave to others while timing.
         versions: Version of each library that counts, by name.
     """
@@ -135,8 +151,22 @@ class MachineState:
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """Models timed in turns in one process, beside the machine's own noise."""
+    """Models timed in turns in one process, beside the machine's own noise.
 
+    Attributes:
+        schema: Version of this format.
+        edgekit: Version of edgekit.
+        command: The command line.
+        models: In the order they were named; speed-ups are relative to the first.
+        noise: What the machine measures between the first model and itself.
+        machine: What the machine was doing meanwhile.
+        notes: What a reader must know.
+    """
+
+    schema: str
+    edgekit: str
+    command: str
     models: tuple[BenchedModel, ...]
-    noise: NoiseFloor | None
+    noise: NoiseFloor
     machine: MachineState
+    notes: tuple[str, ...]

@@ -9,8 +9,8 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgekit.errors import TargetError, UsageError
+from edgekit.files import read_toml
 from edgekit.shipped import shipped
-from edgekit.targets._toml import read_toml
 
 Value = TypeVar("Value")
 Kind = TypeVar("Kind", bound=BaseModel)

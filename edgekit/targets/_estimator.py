@@ -12,11 +12,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgekit.errors import TargetError
+from edgekit.files import read_toml
 from edgekit.shipped import shipped
 from edgekit.targets._card import FOLDER, Confidence
 from edgekit.targets._estimate import Coefficients
 from edgekit.targets._plan import EnginePrecision
-from edgekit.targets._toml import read_toml
 
 FILE = "tensorrt/estimator.toml"
 # With fewer times nothing is said of the error.

@@ -10,6 +10,8 @@ from edgekit.validate._accumulate import (
     PairedEvaluation,
     drift,
 )
+from edgekit.validate._bench import Entrant, ModelTiming, Timings, time_models
+from edgekit.validate._detail import drift_detail
 from edgekit.validate._device import (
     Conditions,
     device_power,
@@ -21,8 +23,12 @@ from edgekit.validate._device import (
 from edgekit.validate._evaluate import Batch, evaluate, evaluate_pair
 from edgekit.validate._join import joined
 from edgekit.validate._layers import tensor_sqnr
-from edgekit.validate._session import Runner, runner, session
-from edgekit.validate._timing import TimedModel, compare_latency, latency
+from edgekit.validate._machine import MachineWatch, watching_machine
+from edgekit.validate._memory import peak_memory
+from edgekit.validate._noise import is_different, noise_floor_of
+from edgekit.validate._plausible import require_plausible
+from edgekit.validate._session import Provider, Runner, runner, session
+from edgekit.validate._timing import TimedModel, TimedPair, compare_latency, latency, noise_floor, time_pair
 from edgekit.validate._verdict import verdict
 
 __all__ = [
@@ -31,14 +37,20 @@ __all__ = [
     "Conditions",
     "Drift",
     "DriftAccumulator",
+    "Entrant",
     "Evaluation",
     "EvaluationAccumulator",
     "Latency",
+    "MachineWatch",
     "ModelLatency",
+    "ModelTiming",
     "PairedEvaluation",
     "Percentiles",
+    "Provider",
     "Runner",
     "TimedModel",
+    "TimedPair",
+    "Timings",
     "Verdict",
     "compare_latency",
     "device_power",
@@ -46,13 +58,22 @@ __all__ = [
     "device_times",
     "differing_conditions",
     "drift",
+    "drift_detail",
     "evaluate",
     "evaluate_pair",
+    "is_different",
     "joined",
     "latency",
+    "noise_floor",
+    "noise_floor_of",
     "output_drift",
+    "peak_memory",
+    "require_plausible",
     "runner",
     "session",
     "tensor_sqnr",
+    "time_models",
+    "time_pair",
     "verdict",
+    "watching_machine",
 ]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import ComparisonError, DataError
 from edgekit.results import SQNR_LIMIT_DB, Accuracy, Drift
+from edgekit.validate._significance import Flags, gained_and_lost
 from edgekit.validate._statistics import (
     Floats,
     bootstrap_of_sums,
@@ -18,8 +19,10 @@ from edgekit.validate._statistics import (
 )
 
 _TOP: Final = 5
+# Share of the largest logit: a dead model gives the same for every image, but for the order of its sums.
+ROUNDING: Final = 1e-6
 
-Flags = NDArray[np.bool_]
+Classes = NDArray[np.int32]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +31,33 @@ class Evaluation:
 
     Attributes:
         num_classes: Number of logits of the model.
-        top1: (N,) bool: the label has the highest logit (the first of equals counts); None without labels.
+        answers: (N,) int32: class with the highest logit (the first of equals counts).
+        confidence: (N,) float32: softmax of that logit.
+        labels: (N,) int32; None without labels.
         top5: (N,) bool: the label is among the five highest; None without labels and with five classes or
             fewer.
-        n: Number of images.
+        varies: The logits differ between images, beyond rounding; True with one image, of which nobody can tell.
     """
 
     num_classes: int
-    top1: Flags | None
+    answers: Classes
+    confidence: NDArray[np.float32]
+    labels: Classes | None
     top5: Flags | None
-    n: int
+    varies: bool
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.answers)
+
+    @property
+    def top1(self) -> Flags | None:
+        """(N,) bool: the answer is the label; None without labels."""
+        if self.labels is None:
+            return None
+        right: Flags = self.answers == self.labels
+        return right
 
     @property
     def accuracy(self) -> Accuracy:
@@ -47,12 +67,11 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class PairedEvaluation:
-    """What a baseline and a candidate did on the same images: 29 bytes an image, whatever the class count.
+    """What a baseline and a candidate did on the same images: 46 bytes an image, whatever the class count.
 
     Attributes:
         baseline: The baseline alone.
         candidate: The candidate alone.
-        agrees: (N,) bool: both have the same top class.
         kl: (N,) float64, at least 0: KL(softmax of baseline || softmax of candidate), in nats.
         signal: (N,) float64: sum over the classes of the squared baseline logits.
         noise: (N,) float64: sum over the classes of the squared differences of the logits.
@@ -60,21 +79,34 @@ class PairedEvaluation:
 
     baseline: Evaluation
     candidate: Evaluation
-    agrees: Flags
     kl: Floats
     signal: Floats
     noise: Floats
 
+    @property
+    def agrees(self) -> Flags:
+        """(N,) bool: both have the same top class."""
+        same: Flags = self.baseline.answers == self.candidate.answers
+        return same
+
 
 class EvaluationAccumulator:
-    """Collects the `Evaluation` of one model, batch by batch."""
+    """Collects the `Evaluation` of one model, batch by batch.
 
-    def __init__(self) -> None:
+    Args:
+        name: What an error calls the model.
+    """
+
+    def __init__(self, name: str = "the model") -> None:
+        self._name = name
         self._num_classes: int | None = None
-        self._top1: list[Flags] = []
+        self._answers: list[Classes] = []
+        self._confidence: list[NDArray[np.float32]] = []
+        self._labels: list[Classes] = []
         self._top5: list[Flags] = []
         self._labelled: bool | None = None
-        self._images = 0
+        self._lowest: Floats = np.array(np.inf)
+        self._highest: Floats = np.array(-np.inf)
 
     def update(self, logits: NDArray[Any], labels: NDArray[Any] | None) -> None:
         """Add a batch.
@@ -84,11 +116,12 @@ class EvaluationAccumulator:
             labels: (N,) integers in 0..C-1, or None; all batches have labels or none has.
 
         Raises:
-            ComparisonError: EK601 when logits hold NaN or infinity or the number of classes changes.
+            ComparisonError: EK601 when logits are not one row an image or the number of classes changes, EK602 when
+                they hold NaN or infinity.
             DataError: EK204 when only some batches have labels, EK207 when a label is not a class of the
                 model.
         """
-        classes = _class_count(logits)
+        classes = self._class_count(logits)
         if self._num_classes not in (None, classes):
             raise _different_classes(self._num_classes, classes)
         if self._labelled not in (None, labels is not None):
@@ -98,32 +131,61 @@ class EvaluationAccumulator:
                 hint="give all images a label, or none of them",
             )
         self._num_classes, self._labelled = classes, labels is not None
-        self._images += len(logits)
+        if not len(logits):
+            return
+        wide = logits.astype(np.float64)
+        self._answers.append(wide.argmax(axis=1).astype(np.int32))
+        self._confidence.append(np.exp(_log_softmax(wide).max(axis=1)).astype(np.float32))
+        self._lowest = np.minimum(self._lowest, wide.min(axis=0))
+        self._highest = np.maximum(self._highest, wide.max(axis=0))
         if labels is not None:
-            rank = _rank_of_label(logits, labels)
-            self._top1.append(rank < 1)
-            self._top5.append(rank < _TOP)
+            self._top5.append(_rank_of_label(logits, labels) < _TOP)
+            self._labels.append(labels.astype(np.int32))
 
     def result(self) -> Evaluation:
         """Return what all batches so far add up to; raises DataError EK208 when there was no image."""
-        if self._num_classes is None or not self._images:
+        if self._num_classes is None or not self._answers:
             raise DataError("EK208", "there is no image to evaluate on", hint="give at least one image with --eval")
-        top1 = np.concatenate(self._top1) if self._labelled else None
-        top5 = np.concatenate(self._top5) if self._labelled and self._num_classes > _TOP else None
-        return Evaluation(self._num_classes, top1, top5, self._images)
+        answers = np.concatenate(self._answers)
+        return Evaluation(
+            num_classes=self._num_classes,
+            answers=answers,
+            confidence=np.concatenate(self._confidence),
+            labels=np.concatenate(self._labels) if self._labelled else None,
+            top5=np.concatenate(self._top5) if self._labelled and self._num_classes > _TOP else None,
+            varies=len(answers) == 1 or self._varies(),
+        )
+
+    def _varies(self) -> bool:
+        largest = float(np.maximum(np.abs(self._lowest), np.abs(self._highest)).max())
+        return float((self._highest - self._lowest).max()) > ROUNDING * largest
+
+    def _class_count(self, logits: NDArray[Any]) -> int:
+        if logits.ndim != 2:
+            raise ComparisonError(
+                "EK601",
+                f"{self._name} gives an output of shape {logits.shape} and not one row of logits an image",
+                hint="compare image classifiers whose output is (images, classes)",
+            )
+        if not np.isfinite(logits).all():
+            raise ComparisonError(
+                "EK602",
+                f"{self._name} gives NaN or infinity",
+                hint="look for overflow in the model, or quantize it again with more calibration images",
+            )
+        return int(logits.shape[1])
 
 
 class DriftAccumulator:
     """Collects the `PairedEvaluation` of two models, batch by batch.
 
-    The result does not depend on how the images were split into batches, and memory grows by 29 bytes an
+    The result does not depend on how the images were split into batches, and memory grows by 50 bytes an
     image.
     """
 
     def __init__(self) -> None:
-        self._baseline = EvaluationAccumulator()
-        self._candidate = EvaluationAccumulator()
-        self._agrees: list[Flags] = []
+        self._baseline = EvaluationAccumulator("the baseline")
+        self._candidate = EvaluationAccumulator("the candidate")
         self._numbers: list[Floats] = []
 
     def update(
@@ -137,16 +199,15 @@ class DriftAccumulator:
             labels: (N,) integers in 0..C-1, or None; all batches have labels or none has.
 
         Raises:
-            ComparisonError: EK601 when the class counts differ, or logits hold NaN or infinity.
+            ComparisonError: EK601 when the class counts differ, EK602 when logits hold NaN or infinity.
             DataError: EK204 when only some batches have labels, EK207 when a label is not a class of the
                 models.
         """
-        if baseline_logits.shape != candidate_logits.shape:
-            raise _different_classes(_class_count(baseline_logits), _class_count(candidate_logits))
+        if baseline_logits.ndim == candidate_logits.ndim == 2 and baseline_logits.shape != candidate_logits.shape:
+            raise _different_classes(baseline_logits.shape[1], candidate_logits.shape[1])
         self._baseline.update(baseline_logits, labels)
         self._candidate.update(candidate_logits, labels)
         baseline, candidate = baseline_logits.astype(np.float64), candidate_logits.astype(np.float64)
-        self._agrees.append(baseline.argmax(axis=1) == candidate.argmax(axis=1))
         signal = np.square(baseline).sum(axis=1)
         noise = np.square(baseline - candidate).sum(axis=1)
         self._numbers.append(np.stack([_kl_divergence(baseline, candidate), signal, noise], axis=1))
@@ -154,10 +215,9 @@ class DriftAccumulator:
     def result(self) -> PairedEvaluation:
         """Return what all batches so far add up to; raises DataError EK208 when there was no image."""
         baseline, candidate = self._baseline.result(), self._candidate.result()
+        candidate = dataclasses.replace(candidate, labels=baseline.labels)  # the same, kept once
         numbers = np.concatenate(self._numbers)
-        return PairedEvaluation(
-            baseline, candidate, np.concatenate(self._agrees), numbers[:, 0], numbers[:, 1], numbers[:, 2]
-        )
+        return PairedEvaluation(baseline, candidate, numbers[:, 0], numbers[:, 1], numbers[:, 2])
 
 
 def drift(pair: PairedEvaluation, *, seed: int = 0) -> Drift:
@@ -170,9 +230,7 @@ def drift(pair: PairedEvaluation, *, seed: int = 0) -> Drift:
     baseline, candidate = pair.baseline, pair.candidate
     delta = None
     if baseline.top1 is not None and candidate.top1 is not None:
-        gained = int(np.sum(candidate.top1 & ~baseline.top1))
-        lost = int(np.sum(baseline.top1 & ~candidate.top1))
-        delta = paired_difference_points(gained, lost, baseline.n)
+        delta = paired_difference_points(*gained_and_lost(baseline.top1, candidate.top1), baseline.n)
     return Drift(
         top1_delta_pp=delta,
         agreement=proportion_percent(int(pair.agrees.sum()), baseline.n),
@@ -227,22 +285,6 @@ def _rank_of_label(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int
     earlier = np.arange(classes)[None, :] < labels[:, None]
     rank: NDArray[np.int64] = np.sum((logits > own) | ((logits == own) & earlier), axis=1)
     return rank
-
-
-def _class_count(logits: NDArray[Any]) -> int:
-    if logits.ndim != 2:
-        raise ComparisonError(
-            "EK601",
-            f"a model gives an output of shape {logits.shape} and not one row of logits an image",
-            hint="compare image classifiers whose output is (images, classes)",
-        )
-    if not np.isfinite(logits).all():
-        raise ComparisonError(
-            "EK601",
-            "a model gives NaN or infinity for some images",
-            hint="look for overflow in the model, or quantize it again with more calibration images",
-        )
-    return int(logits.shape[1])
 
 
 def _different_classes(first: int | None, second: int) -> ComparisonError:

@@ -42,7 +42,7 @@ def output_drift(baseline: NDArray[Any], candidate: NDArray[Any]) -> OutputDrift
     """Compare the logits of two sides for the same samples, (N, classes) each.
 
     Raises:
-        ComparisonError: EK601 when the class counts differ, or logits hold NaN or infinity.
+        ComparisonError: EK601 when the class counts differ, EK602 when logits hold NaN or infinity.
         DataError: EK208 when there is no sample.
     """
     accumulator = DriftAccumulator()

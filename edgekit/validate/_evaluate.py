@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.errors import ComparisonError
 from edgekit.validate._accumulate import DriftAccumulator, Evaluation, EvaluationAccumulator, PairedEvaluation
 
 Run = Callable[[NDArray[np.float32]], NDArray[Any]]
@@ -36,11 +38,15 @@ def evaluate(run: Run, batches: Iterable[Batch], *, progress: Progress | None = 
 
     Raises:
         DataError: EK208 without images, EK204 and EK207 when the labels do not fit.
-        ComparisonError: EK601 when logits hold NaN or infinity.
+        ComparisonError: EK601 when the output is not one row of logits an image, EK602 when logits hold NaN or
+            infinity, EK603 when the model fails while it runs.
     """
     accumulator = EvaluationAccumulator()
+    done = 0
     for batch in batches:
-        accumulator.update(run(batch.images), batch.labels)
+        with _saying_where(done, len(batch.images)):
+            accumulator.update(run(batch.images), batch.labels)
+        done += len(batch.images)
         if progress is not None:
             progress(len(batch.images))
     return accumulator.result()
@@ -59,11 +65,30 @@ def evaluate_pair(
 
     Raises:
         DataError: EK208 without images, EK204 and EK207 when the labels do not fit.
-        ComparisonError: EK601 when the class counts differ, or logits hold NaN or infinity.
+        ComparisonError: EK601 when the class counts differ, EK602 when logits hold NaN or infinity, EK603 when a model
+            fails while it runs.
     """
     accumulator = DriftAccumulator()
+    done = 0
     for batch in batches:
-        accumulator.update(baseline(batch.images), candidate(batch.images), batch.labels)
+        count = len(batch.images)
+        with _saying_where(done, count, "the baseline, "):
+            first = baseline(batch.images)
+        with _saying_where(done, count, "the candidate, "):
+            second = candidate(batch.images)
+        with _saying_where(done, count):
+            accumulator.update(first, second, batch.labels)
+        done += count
         if progress is not None:
-            progress(len(batch.images))
+            progress(count)
     return accumulator.result()
+
+
+@contextlib.contextmanager
+def _saying_where(done: int, count: int, model: str = "") -> Iterator[None]:
+    """Add the images that a model fails on to an error that names no place."""
+    try:
+        yield
+    except ComparisonError as error:
+        where = error.where or f"{model}images {done + 1} to {done + count}"
+        raise ComparisonError(error.code, error.what, where=where, hint=error.hint) from error

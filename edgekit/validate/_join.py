@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgekit.validate._accumulate import Evaluation, Flags, PairedEvaluation
+from edgekit.validate._accumulate import ROUNDING, Evaluation, PairedEvaluation
 
 
 def joined(parts: Sequence[PairedEvaluation]) -> PairedEvaluation:
@@ -14,7 +14,6 @@ def joined(parts: Sequence[PairedEvaluation]) -> PairedEvaluation:
     return PairedEvaluation(
         _joined([part.baseline for part in parts]),
         _joined([part.candidate for part in parts]),
-        np.concatenate([part.agrees for part in parts]),
         np.concatenate([part.kl for part in parts]),
         np.concatenate([part.signal for part in parts]),
         np.concatenate([part.noise for part in parts]),
@@ -23,10 +22,18 @@ def joined(parts: Sequence[PairedEvaluation]) -> PairedEvaluation:
 
 def _joined(parts: Sequence[Evaluation]) -> Evaluation:
     (classes,) = {part.num_classes for part in parts}
-    top1 = _concatenated([part.top1 for part in parts])
-    return Evaluation(classes, top1, _concatenated([part.top5 for part in parts]), sum(part.n for part in parts))
-
-
-def _concatenated(flags: Sequence[Flags | None]) -> Flags | None:
-    present = [part for part in flags if part is not None]
-    return np.concatenate(present) if present else None
+    answers = np.concatenate([part.answers for part in parts])
+    confidence = np.concatenate([part.confidence for part in parts])
+    labels = [part.labels for part in parts if part.labels is not None]
+    top5 = [part.top5 for part in parts if part.top5 is not None]
+    # Of a part that is one image nobody can tell; but a dead model answers the same with the same confidence for all.
+    varies = (
+        len(answers) == 1
+        or any(part.varies and part.n > 1 for part in parts)
+        or bool(np.ptp(answers))
+        or float(np.ptp(confidence)) > ROUNDING
+    )
+    return Evaluation(
+        classes, answers, confidence, np.concatenate(labels) if labels else None,
+        np.concatenate(top5) if top5 else None, varies,
+    )  # fmt: skip

@@ -53,7 +53,7 @@ def tensor_sqnr(
                 sums[index] = sums[index] + _moments(expected.astype(np.float64), actual.astype(np.float64))
         if progress is not None:
             progress(len(batch.images))
-    return tuple(_decibels(*_signal_and_noise(np.asarray(moments), fit_gains)) for moments in sums)
+    return tuple(decibels(*_signal_and_noise(np.asarray(moments), fit_gains)) for moments in sums)
 
 
 def _moments(expected: npt.NDArray[np.float64], actual: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -102,7 +102,8 @@ def _require_equal_shapes(pair: tuple[str, str], expected: npt.NDArray[Any], act
         )
 
 
-def _decibels(signal: float, noise: float) -> float:
+def decibels(signal: float, noise: float) -> float:
+    """Return the ratio of two energies in dB, within ±`SQNR_LIMIT_DB`."""
     if noise == 0:
         return SQNR_LIMIT_DB
     if signal == 0 or not math.isfinite(signal / noise):

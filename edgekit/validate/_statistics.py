@@ -19,15 +19,15 @@ _CELLS_AT_ONCE: Final = 1 << 22  # resampled numbers held in memory at a time: 3
 Floats = NDArray[np.float64]
 
 
-def proportion_percent(successes: int, trials: int) -> Interval:
+def proportion_percent(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> Interval:
     """Return a proportion in percent with its Wilson score interval (Wilson 1927, via scipy)."""
     from scipy.stats import binomtest
 
-    interval = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return _around(100.0 * successes / trials, 100.0 * interval.low, 100.0 * interval.high)
+    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return around(100.0 * successes / trials, 100.0 * interval.low, 100.0 * interval.high)
 
 
-def paired_difference_points(gained: int, lost: int, trials: int) -> Interval:
+def paired_difference_points(gained: float, lost: float, trials: float, *, confidence: float = CONFIDENCE) -> Interval:
     """Return the difference of two paired proportions, in percentage points, with Tango's score interval.
 
     Only images on which exactly one of the two models is right carry information on the difference. The score
@@ -38,22 +38,23 @@ def paired_difference_points(gained: int, lost: int, trials: int) -> Interval:
         gained: Images that the candidate gets right and the baseline wrong.
         lost: Images that the baseline gets right and the candidate wrong.
         trials: All images, at least one.
+        confidence: Of the interval. Counts may be fractions, to ask what other numbers of images would give.
 
     Source: T. Tango, "Equivalence test and confidence interval for the difference in proportions for the
     paired-sample design", Statistics in Medicine 17 (1998), 891-908.
     """
     estimate = (gained - lost) / trials
-    low = -_tango_upper(lost, gained, trials)
-    high = _tango_upper(gained, lost, trials)
-    return _around(100.0 * estimate, 100.0 * low, 100.0 * high)
+    low = -_tango_upper(lost, gained, trials, confidence)
+    high = _tango_upper(gained, lost, trials, confidence)
+    return around(100.0 * estimate, 100.0 * low, 100.0 * high)
 
 
-def _tango_upper(gained: int, lost: int, trials: int) -> float:
+def _tango_upper(gained: float, lost: float, trials: float, confidence: float) -> float:
     """Return the largest difference that the score test does not reject."""
     from scipy.optimize import brentq
     from scipy.stats import norm
 
-    critical = float(norm.ppf(0.5 + CONFIDENCE / 2))
+    critical = float(norm.ppf(0.5 + confidence / 2))
     estimate = (gained - lost) / trials
     if gained == trials:
         return 1.0
@@ -61,15 +62,17 @@ def _tango_upper(gained: int, lost: int, trials: int) -> float:
     def excess(difference: float) -> float:
         # Score statistic plus the critical value, multiplied by the standard error to stay finite at the
         # ends.
-        return gained - lost - trials * difference + critical * _tango_error(gained, lost, trials, difference)
+        return (
+            gained - lost - trials * difference + critical * paired_difference_error(gained, lost, trials, difference)
+        )
 
     # Positive just above the estimate, negative at 1. Starting on the estimate itself would find a root of no
     # meaning where the standard error vanishes: no image gained or lost, or all lost.
     return float(brentq(excess, estimate + 1e-9, 1.0, xtol=1e-12))
 
 
-def _tango_error(gained: int, lost: int, trials: int, difference: float) -> float:
-    """Return the standard error of `gained - lost` when the true difference is `difference`."""
+def paired_difference_error(gained: float, lost: float, trials: float, difference: float) -> float:
+    """Return the standard error of `gained - lost` when the true difference (a share, -1 to 1) is `difference`."""
     # Maximum likelihood estimate of the probability of a loss, under that difference: root of a x^2 + b x +
     # c.
     a = 2 * trials
@@ -106,7 +109,7 @@ def bootstrap_of_sums(
     replicates = statistic(_resampled_sums(values, resamples, np.random.default_rng(seed)))
     jackknife = statistic(total - values)
     low, high = np.quantile(replicates, _bca_levels(estimate, replicates, jackknife))
-    return _around(estimate, float(low), float(high))
+    return around(estimate, float(low), float(high))
 
 
 def _resampled_sums(values: Floats, resamples: int, generator: np.random.Generator) -> Floats:
@@ -139,7 +142,14 @@ def _bca_levels(estimate: float, replicates: Floats, jackknife: Floats) -> Float
 
 
 def ratio_of_medians(numerator: Floats, denominator: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Return the ratio of two medians with its percentile bootstrap interval over blocks.
+    """Return the ratio of two medians with its interval; see `ratio_of_percentiles`."""
+    return ratio_of_percentiles(numerator, denominator, 50, resamples=resamples, seed=seed)
+
+
+def ratio_of_percentiles(
+    numerator: Floats, denominator: Floats, percent: float, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Return the ratio of a percentile of two sides with its percentile bootstrap interval over blocks.
 
     Frames timed one after another are correlated, so that resampling frames would give intervals too narrow;
     blocks are resampled instead, the same blocks for both sides.
@@ -147,6 +157,7 @@ def ratio_of_medians(numerator: Floats, denominator: Floats, *, resamples: int =
     Args:
         numerator: (blocks, frames of a block) float64, positive.
         denominator: The same blocks of the other side, the same shape.
+        percent: Which percentile; 50 is the median.
         resamples: Number of bootstrap samples.
         seed: Seed of the resampling.
 
@@ -154,14 +165,15 @@ def ratio_of_medians(numerator: Floats, denominator: Floats, *, resamples: int =
     """
     blocks = len(numerator)
     chosen = np.random.default_rng(seed).integers(0, blocks, (resamples, blocks))
-    replicates = _row_medians(numerator, chosen) / _row_medians(denominator, chosen)
+    replicates = _of_rows(numerator, chosen, percent) / _of_rows(denominator, chosen, percent)
     low, high = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return _around(float(np.median(numerator) / np.median(denominator)), float(low), float(high))
+    estimate = np.percentile(numerator, percent) / np.percentile(denominator, percent)
+    return around(float(estimate), float(low), float(high))
 
 
-def _row_medians(values: Floats, chosen: NDArray[np.int64]) -> Floats:
-    medians: Floats = np.median(values[chosen].reshape(len(chosen), -1), axis=1)
-    return medians
+def _of_rows(values: Floats, chosen: NDArray[np.int64], percent: float) -> Floats:
+    found: Floats = np.percentile(values[chosen].reshape(len(chosen), -1), percent, axis=1)
+    return found
 
 
 def percentiles(milliseconds: NDArray[Any]) -> Percentiles:
@@ -170,6 +182,6 @@ def percentiles(milliseconds: NDArray[Any]) -> Percentiles:
     return Percentiles(p50, p90, p99)
 
 
-def _around(value: float, low: float, high: float) -> Interval:
+def around(value: float, low: float, high: float) -> Interval:
     """Return the interval, widened where rounding or skew left the estimate just outside."""
     return Interval(value, min(low, value), max(high, value))

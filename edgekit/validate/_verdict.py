@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from edgekit.errors import UsageError
-from edgekit.results import Drift, Verdict
+from edgekit.results import NO_LIMIT, Drift, Verdict
 
 _ROUNDING = 1e-9  # percent are computed in floating point: a drop of exactly the limit must pass
 
@@ -24,9 +24,7 @@ def verdict(drift: Drift, *, max_drop: float | None) -> Verdict:
     Raises:
         UsageError: EK001 when `max_drop` is not a finite number.
     """
-    if max_drop is None:
-        return Verdict(passed=True, reason="no limit was given")
-    if not math.isfinite(max_drop):
+    if max_drop is not None and not math.isfinite(max_drop):
         raise UsageError("EK001", f"{max_drop} is not a limit", where="--max-drop", hint="give points, e.g. 0.5")
     if drift.top1_delta_pp is not None:
         change = drift.top1_delta_pp
@@ -35,8 +33,10 @@ def verdict(drift: Drift, *, max_drop: float | None) -> Verdict:
     else:
         what, drop = "agreement (there are no labels)", 100.0 - drift.agreement.value
         low, high = 100.0 - drift.agreement.high, 100.0 - drift.agreement.low
-    passed = drop <= max_drop + _ROUNDING
     moved = f"fell by {drop:.2f}" if drop > 0 else f"rose by {-drop:.2f}" if drop < 0 else "did not change"
     points = f"{moved}{' points' if drop else ''} (95 % interval of the loss {low:.2f} to {high:.2f})"
+    if max_drop is None:
+        return Verdict(passed=True, reason=f"{what} {points}; {NO_LIMIT}")
+    passed = drop <= max_drop + _ROUNDING
     relation = "within" if passed else "more than"
     return Verdict(passed=passed, reason=f"{what} {points}, {relation} the {max_drop:g} points allowed")

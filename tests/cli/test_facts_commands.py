@@ -49,7 +49,7 @@ def test_profile_shows_what_depthwise_separable_convolutions_save() -> None:
 
 def test_profile_takes_the_model_that_ships_by_default_and_flags_describe_another() -> None:
     shipped = edgekit("profile", "--json").facts
-    assert (shipped["model"]["num_classes"], shipped["model"]["input_size"]) == (10, 96)
+    assert (shipped["model"]["num_classes"], shipped["model"]["input_size"]) == (10, 128)
     assert shipped["total"]["parameters"] < 1_000_000
     flags = ("--width", 0.5, "--num-classes", 7, "--input-size", 96, "--bn-eps", 0.002)
     described = edgekit("profile", "mobilenet_v3_small", *flags, "--json").facts
@@ -63,7 +63,7 @@ def test_profile_with_images_tells_what_each_layer_puts_out(tree: Path) -> None:
     assert outcome.err == ""
     layers = {layer["name"]: layer for layer in outcome.facts["activations"]}
     rectified = layers["features.0.2"]
-    assert (rectified["minimum"], rectified["count"]) == (0.0, 6 * 16 * 48 * 48)
+    assert (rectified["minimum"], rectified["count"]) == (0.0, 6 * 16 * 64 * 64)
     assert 0 < rectified["zero_share"] < 1
     assert rectified["maximum"] <= 6
     assert rectified["mean"] > 0

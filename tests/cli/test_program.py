@@ -21,8 +21,8 @@ from edgekit.cli._main import COMMANDS, implementation
 from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
-    "models", "profile", "train", "prune", "export", "validate", "inspect", "targets", "check-engine", "build",
-    "sweep", "doctor",
+    "models", "profile", "train", "prune", "export", "validate", "bench", "gate", "inspect", "targets", "check-engine",
+    "build", "init", "run", "diff", "reproduce", "cache", "sweep", "doctor",
 ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_python_m_edgekit_is_the_program() -> None:
         (["export", "--mean", "1,2"], "--mean: '1,2' is not three numbers"),
         (["export", "--mean", "nan"], "--mean: 'nan' is not three numbers"),
         (["export", "--std", "0.5,0,0.5"], "--std: a standard deviation is not above 0"),
-        (["export", "--resize", "31"], "--resize: images are resized to 31 pixels and then cropped to 96; take 96"),
+        (["export", "--resize", "31"], "--resize: images are resized to 31 pixels and then cropped to 128; take 128"),
         (["profile", "mobilenet_v2", "--width", "0"], "--width: the width multiplier is 0.0"),
         (["profile", "mobilenet_v2", "--input-size", "31"], "--input-size: the input size is 31"),
         (["profile", "mobilenet_v2", "--activation", "relu"], "--activation: mobilenet_v2 has activations of its own"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
+import jsonschema
 import pytest
 from command_line import edgekit, refusal
 
@@ -18,46 +22,87 @@ def test_a_model_against_itself_passes_and_has_not_drifted(fp32: Path) -> None:
     assert facts["drift"]["agreement"]["value"] == 100
     assert facts["drift"]["top1_delta_pp"]["value"] == 0
     assert facts["baseline"] == facts["candidate"]
-    assert facts["baseline"]["n"] == 60
-    assert facts["size_bytes"]["baseline"] == fp32.stat().st_size
+    assert facts["baseline"]["accuracy"]["n"] == 60
+    assert facts["baseline"]["size_bytes"] == fp32.stat().st_size
+    assert facts["detail"]["flips"] == []
+    assert facts["detail"]["significance"]["p_value"] == 1
+    assert facts["command"] == f"edgekit validate {fp32} {fp32} --eval-samples 60 --threads 1 --max-drop 0 --json"
 
 
 def test_it_exits_1_when_the_drop_is_larger_than_allowed(fp32: Path, int8: Path) -> None:
     # A drop below minus one hundred points is none that a model can have.
     failed = edgekit("validate", fp32, int8, *FEW, "--max-drop", -101)
     assert (failed.code, failed.err) == (1, "")
-    assert "FAIL: top-1 accuracy" in failed.out
+    assert failed.out.startswith("FAIL: top-1 accuracy")
     passed = edgekit("validate", fp32, int8, *FEW, "--max-drop", 100)
     assert passed.code == 0
-    assert "pass: top-1 accuracy" in passed.out
+    assert passed.out.startswith("pass: top-1 accuracy")
     assert "model.fp32.onnx   model.int8.onnx" in passed.out
+    assert "Non-inferiority: that the drop is below 100 points is shown" in passed.out
+    assert "--need POINTS says how many" in passed.out
 
 
 def test_a_checkpoint_can_be_compared_with_what_was_made_from_it(int8: Path, repository: Path) -> None:
     checkpoint = repository / "edgekit" / "assets" / "mobilenet_cifar10.safetensors"
     facts = edgekit("validate", checkpoint, int8, *FEW, "--json").facts
-    assert facts["size_bytes"]["candidate"] == int8.stat().st_size
+    assert facts["candidate"]["size_bytes"] == int8.stat().st_size
+    assert facts["candidate"]["sha256"] == hashlib.sha256(int8.read_bytes()).hexdigest()
     assert facts["drift"]["agreement"]["value"] > 80
-    assert facts["verdict"]["reason"] == "no limit was given"
+    assert facts["verdict"]["reason"].endswith("; no limit was given")
 
 
 def test_random_weights_are_compared_on_the_sample_without_its_labels() -> None:
     flags = ("mobilenet_v3_small", "mobilenet_v3_small", *FEW, "--eval-samples", 2)
     facts = edgekit("validate", *flags, "--json").facts
-    assert facts["baseline"]["top1"] is None
+    assert facts["baseline"]["accuracy"]["top1"] is None
+    assert facts["detail"]["significance"] is None
     assert facts["drift"]["agreement"]["value"] == 100
 
 
 def test_the_images_can_be_named(fp32: Path, tree: Path) -> None:
     facts = edgekit("validate", fp32, fp32, "--eval", tree, "--threads", 1, "--json").facts
     assert facts["images"] == str(tree)
-    assert facts["baseline"]["n"] == 60
+    assert facts["baseline"]["accuracy"]["n"] == 60
+
+
+def test_a_comparison_can_be_written_without_timing_and_follows_its_schema(
+    fp32: Path, int8: Path, tmp_path: Path, repository: Path
+) -> None:
+    outcome = edgekit(
+        "validate", fp32, int8, *FEW, "--no-timing", "--need", 0.5, "--output", tmp_path / "out", "--json"
+    )
+    assert outcome.code == 0
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == outcome.facts
+    schema = json.loads((repository / "docs" / "comparison.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(outcome.facts)
+    assert (outcome.facts["latency"], outcome.facts["samples"], outcome.facts["noise"]) == (None, None, None)
+    needed = outcome.facts["detail"]["significance"]["needed"]
+    assert needed["drop_pp"] == 0.5
+    assert needed["images"] > 1000
+
+
+def test_labels_of_other_classes_are_ek605_in_one_line_and_nothing_is_written(
+    fp32: Path, int8: Path, tree: Path, tmp_path: Path
+) -> None:
+    names = sorted(folder.name for folder in tree.iterdir())
+    turned = tmp_path / "turned"
+    for index, name in enumerate(names):
+        shutil.copytree(tree / names[index - 1], turned / name)
+    flags = ("--eval", turned, "--threads", 1, "--output", tmp_path / "out")
+    line = refusal(edgekit("validate", fp32, int8, *flags))
+    assert line.startswith("EK605 ")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_models_of_different_tasks_cannot_be_compared(fp32: Path) -> None:
     line = refusal(edgekit("validate", fp32, "mobilenet_v3_small"))
     assert line.startswith("EK601 ")
     assert "the models differ in classes: 10 and 1000" in line
+
+
+@pytest.mark.parametrize("drop", [0, -1, 101, "nan"])
+def test_a_drop_that_no_number_of_images_shows_is_refused(fp32: Path, drop: object) -> None:
+    assert refusal(edgekit("validate", fp32, fp32, *FEW, "--need", drop)).startswith("EK001 --need: ")
 
 
 @pytest.mark.parametrize(("limit", "code"), [("nan", "EK001"), ("much", "EK001")])

@@ -76,3 +76,14 @@ def test_a_curve_passes_through_what_was_measured_and_never_falls_with_fewer_cha
     assert len(curve) == 9
     assert (curve[8], curve[6], curve[4], curve[2]) == (0.0, 0.25, 0.5, 0.5)
     assert list(curve) == sorted(curve, reverse=True)
+
+
+def test_below_the_last_point_the_loss_at_least_doubles_with_each_halving() -> None:
+    # A last layer before ten classes can spare most of its channels, and not all.
+    curve = Sensitivity("head", (64, 128, 512), (0.09, 0.03, 0.0)).curve()
+    assert curve[64] == pytest.approx(0.09)
+    assert curve[32] == pytest.approx(0.27)
+    assert curve[16] == pytest.approx(0.81)
+    flat = Sensitivity("flat", (64, 128, 512), (0.05, 0.05, 0.0)).curve()
+    assert flat[32] == pytest.approx(0.10)
+    assert flat[0] == flat[1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -174,3 +176,40 @@ def real_values(model: onnx.ModelProto, frames: np.ndarray, tensors: set[str]) -
     session = onnxruntime.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
     values = session.run(list(sources), {"input": frames})
     return {sources[name]: array.astype(int) for name, array in zip(sources, values, strict=True)}
+
+
+def broken_off(count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    yield from itertools.islice(stream(), count)
+    raise InterruptedError
+
+
+def without_the_first(count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """The same stream, whose first batches would ruin whoever trained on them."""
+    for step, (pixels, labels) in enumerate(stream()):
+        yield (torch.full_like(pixels, torch.nan) if step < count else pixels), labels
+
+
+@pytest.mark.parametrize("learned_scales", [False, True])
+def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path: Path, learned_scales: bool) -> None:
+    model = mobilenet("relu6")
+    start, how, state = decided(model), Awareness(60, learned_scales=learned_scales), tmp_path / "state"
+    whole, _ = train_aware(model, start, stream(), CHECK, how)
+    with pytest.raises(InterruptedError):
+        train_aware(model, start, broken_off(55), CHECK, how, state=state)
+    resumed, _ = train_aware(model, start, without_the_first(50), CHECK, how, state=state)
+    assert all(np.array_equal(resumed.integers[name], whole.integers[name]) for name in whole.integers)
+    assert all(np.array_equal(resumed.biases[name], whole.biases[name]) for name in whole.biases)
+    assert resumed.activations == whole.activations
+
+
+def test_a_state_of_another_training_or_a_damaged_one_is_not_gone_on_from(tmp_path: Path) -> None:
+    model = mobilenet("relu6")
+    start, state = decided(model), tmp_path / "state"
+    whole, _ = train_aware(model, start, stream(), CHECK, Awareness(30))
+    with pytest.raises(InterruptedError):
+        train_aware(model, start, broken_off(28), CHECK, Awareness(40), state=state)
+    again, _ = train_aware(model, start, stream(), CHECK, Awareness(30), state=state)
+    assert all(np.array_equal(again.integers[name], whole.integers[name]) for name in whole.integers)
+    state.write_bytes(state.read_bytes()[:-1])
+    again, _ = train_aware(model, start, stream(), CHECK, Awareness(30), state=state)
+    assert all(np.array_equal(again.integers[name], whole.integers[name]) for name in whole.integers)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.machine import parse_cpuinfo
 from edgekit.report import environment
-from edgekit.report._environment import parse_cpuinfo
 
 X86 = """processor\t: 0
 model name\t: A  Xeon(R) CPU @ 2.80GHz

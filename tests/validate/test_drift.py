@@ -165,14 +165,18 @@ def test_the_split_into_batches_changes_nothing(logits: Array, data: st.DataObje
     assert split.candidate.accuracy == whole.candidate.accuracy
 
 
-def test_no_logits_are_kept() -> None:
+def test_46_bytes_an_image_are_kept_and_no_logits() -> None:
     pair = paired(logits_of(8, 50, 1000), logits_of(9, 50, 1000), np.zeros(50, np.int64))
-    kept = [pair.agrees, pair.kl, pair.signal, pair.noise]
+    assert pair.baseline.labels is pair.candidate.labels
+    kept: list[Array | None] = [pair.kl, pair.signal, pair.noise, pair.baseline.labels]
     for side in (pair.baseline, pair.candidate):
-        assert side.top1 is not None
-        assert side.top5 is not None
-        kept += [side.top1, side.top5]
-    assert sum(array.nbytes for array in kept) == 29 * 50
+        kept += [side.answers, side.confidence, side.top5]
+    assert sum(array.nbytes for array in kept if array is not None) == 46 * 50
+    fields = [*dataclasses.fields(pair), *dataclasses.fields(pair.baseline)]
+    assert {field.name for field in fields} == {
+        "baseline", "candidate", "kl", "signal", "noise", "num_classes", "answers", "confidence", "labels", "top5",
+        "varies",
+    }  # fmt: skip
 
 
 def test_a_pair_reads_each_batch_once_and_reports_progress() -> None:
@@ -216,12 +220,22 @@ def test_a_class_count_that_changes_between_batches_is_ek601() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_logits_that_are_not_numbers_are_ek601(value: float) -> None:
+def test_logits_that_are_not_numbers_are_ek602_and_the_model_is_named(value: float) -> None:
     logits = logits_of(0)
     broken = logits.copy()
     broken[3, 2] = value
-    with pytest.raises(ComparisonError, match="EK601 a model gives NaN or infinity"):
+    with pytest.raises(ComparisonError, match="EK602 the candidate gives NaN or infinity"):
         paired(logits, broken)
+    with pytest.raises(ComparisonError, match="EK602 the baseline gives NaN or infinity"):
+        paired(broken, logits)
+
+
+def test_an_error_midway_says_on_which_images() -> None:
+    batches = [Images(np.full((4, 3, 2, 2), value, np.float32), None) for value in (1.0, 2.0, np.nan)]
+    with pytest.raises(ComparisonError, match="EK602 images 9 to 12: the baseline gives NaN or infinity"):
+        evaluate_pair(lambda images: images[:, 0, 0], lambda images: images[:, 0, 0], batches)
+    with pytest.raises(ComparisonError, match="EK602 images 9 to 12: the model gives NaN or infinity"):
+        evaluate(lambda images: images[:, 0, 0], batches)
 
 
 def test_an_output_that_is_no_row_of_logits_is_ek601() -> None:

@@ -234,6 +234,33 @@ def test_models_of_different_sizes_or_classes_are_ek601_before_anything_runs() -
         model.check_comparable(runner(session(classifier(classes=6).SerializeToString())))
 
 
+def failing_on_bright_images() -> onnx.ModelProto:
+    """The classifier with a table behind it, read at an index that the brightest value of the images gives."""
+    model = classifier()
+    model.graph.output[0].name = "sum"
+    model.graph.node[-1].output[0] = "logits"
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["input"], ["brightest"], keepdims=0),
+            helper.make_node("Cast", ["brightest"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "index"], ["row"]),
+            helper.make_node("Add", ["logits", "row"], ["sum"]),
+        ]
+    )
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((5, 7), np.float32), "table"))
+    return model
+
+
+def test_a_model_that_fails_midway_is_ek603_with_the_images_it_failed_on() -> None:
+    sound = runner(session(classifier().SerializeToString()))
+    failing = runner(session(failing_on_bright_images().SerializeToString()))
+    batches = [Labelled(frames(4), None), Labelled(frames(4), None), Labelled(np.full((4, 3, 8, 8), 9, "f4"), None)]
+    with pytest.raises(ComparisonError, match=r"EK603 the candidate, images 9 to 12: the model fails while it runs \("):
+        evaluate_pair(sound, failing, batches)
+    with pytest.raises(ComparisonError, match=r"EK603 the baseline, images 9 to 12: "):
+        evaluate_pair(failing, sound, batches)
+
+
 def test_a_negative_number_of_threads_is_ek001() -> None:
     with pytest.raises(UsageError, match="EK001"):
         session(classifier().SerializeToString(), threads=-1)

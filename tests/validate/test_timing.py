@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import ComparisonError
-from edgekit.validate import compare_latency, latency
-from edgekit.validate._timing import plan_blocks
+from edgekit.validate import compare_latency, latency, noise_floor, time_pair
 
 Array = np.ndarray[Any, Any]
 FRAME = np.zeros((1, 3, 4, 4), np.float32)
@@ -127,16 +126,6 @@ def test_a_machine_that_turns_slow_midway_ends_at_the_budget_too() -> None:
     assert clock.now < 9e9
 
 
-@pytest.mark.parametrize("pair_ms", [0.05, 1.0, 20.0, 90.0, 300.0, 5000.0])
-@pytest.mark.parametrize("frames", [10, 50, 200])
-def test_a_schedule_keeps_within_its_budget_or_to_the_least_it_can_do(pair_ms: float, frames: int) -> None:
-    plan = plan_blocks(pair_ms * MILLISECOND, frames=frames, budget_ns=10e9)
-    cost = plan.blocks * 2 * (plan.stretch + plan.settling) * pair_ms * MILLISECOND
-    assert plan.blocks >= 5
-    assert cost <= 10e9 or (plan.blocks, plan.stretch) == (5, 1)
-    assert 2 * plan.blocks * plan.stretch <= max(frames, 10) + 2 * plan.stretch
-
-
 def test_progress_adds_up_to_the_frames_timed() -> None:
     clock = Clock()
     both: list[int] = []
@@ -171,3 +160,45 @@ def test_different_thread_counts_are_ek601() -> None:
     clock = Clock()
     with pytest.raises(ComparisonError, match="EK601 one model runs on 1 threads and the other on 2"):
         compare_latency(steady(clock, 1.0), steady(clock, 1.0, threads=2), FRAME, clock=clock)
+
+
+def test_the_frames_of_both_are_kept_in_the_order_they_were_timed() -> None:
+    clock = Clock()
+    found = time_pair(Paced(clock, lambda now: 1000 + now), steady(clock, 2.0), FRAME, frames=40, clock=clock)
+    assert found.latency.frames == len(found.samples.baseline_ms) == len(found.samples.candidate_ms) == 40
+    assert list(found.samples.baseline_ms) == sorted(found.samples.baseline_ms)
+    assert set(found.samples.candidate_ms) == {2.0}
+    assert found.noise is None
+
+
+def test_a_twin_is_timed_in_the_same_turns_and_gives_the_noise_floor() -> None:
+    clock = Clock()
+    models = steady(clock, 4.0), steady(clock, 2.0), steady(clock, 4.4)
+    found = time_pair(models[0], models[1], FRAME, twin=models[2], clock=clock)
+    assert found.latency.speedup.value == 2.0
+    assert found.noise is not None
+    assert found.noise.ratio.value == pytest.approx(4.0 / 4.4)
+    assert found.noise.low == pytest.approx(4.0 / 4.4)
+    assert found.noise.high == pytest.approx(1.1)
+    assert models[0].runs == models[1].runs == models[2].runs
+
+
+def test_a_model_can_be_timed_against_itself_alone() -> None:
+    clock = Clock()
+    generator = np.random.default_rng(0)
+    model = Paced(clock, lambda _: 2 * MILLISECOND * float(generator.lognormal(0, 0.1)))
+    alone = noise_floor(model, FRAME, clock=clock)
+    assert alone.low < alone.ratio.value < alone.high
+    assert alone.low * alone.high == pytest.approx(1.0)
+    other = noise_floor(steady(clock, 3.0), FRAME, twin=steady(clock, 6.0), clock=clock)
+    assert other.ratio.value == 0.5
+    assert other.low == pytest.approx(0.5)
+    assert other.high == pytest.approx(2.0)
+
+
+def test_a_twin_with_another_thread_count_is_ek601() -> None:
+    clock = Clock()
+    with pytest.raises(ComparisonError, match="EK601 one model runs on 1 threads and the other on 2"):
+        time_pair(
+            steady(clock, 1.0), steady(clock, 1.0), FRAME, twin=steady(clock, 1.0, threads=2), clock=clock
+        )  # fmt: skip

@@ -21,7 +21,11 @@ def drifted(*, top1: float | None = None, agreement: float = 97.0) -> Drift:
 
 
 def test_without_a_limit_everything_passes() -> None:
-    assert verdict(drifted(top1=-50.0), max_drop=None).passed
+    found = verdict(drifted(top1=-50.0), max_drop=None)
+    assert found.passed
+    assert found.reason == (
+        "top-1 accuracy fell by 50.00 points (95 % interval of the loss 49.00 to 51.00); no limit was given"
+    )
 
 
 @pytest.mark.parametrize(("change", "passed"), [(0.0, True), (1.0, True), (-0.5, True), (-0.75, False)])

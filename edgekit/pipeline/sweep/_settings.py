@@ -6,7 +6,6 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from edgekit.errors import UsageError
 from edgekit.files import read_at_most
+from edgekit.pipeline.toml_lines import line_of
 from edgekit.spec import CalibrationMethod, Effort
 
 if sys.version_info >= (3, 11):
@@ -245,27 +245,6 @@ def _refusal(error: ValidationError, text: str, path: Path) -> UsageError:
         where=where,
         hint="docs/sweep.md lists the keys",
     )
-
-
-def line_of(text: str, key: Sequence[str]) -> int | None:
-    """Return the line on which a key of a TOML text begins, from 1; None where the text does not have it.
-
-    The parser keeps no lines. But a beginning of the text that is whole statements parses, so the statement of a key
-    is the one between the last such beginning without the key and the first with it.
-    """
-    lines = text.splitlines(keepends=True)
-    before = 0
-    for count in range(1, len(lines) + 1):
-        try:
-            content: Any = tomllib.loads("".join(lines[:count]))
-        except tomllib.TOMLDecodeError:
-            continue
-        for part in key:
-            content = content.get(part) if isinstance(content, dict) else None
-        if content is not None:
-            return before + 1
-        before = count
-    return None
 
 
 def json_schema() -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgekit.quantize.ladder._aware import Awareness, train_aware
+from edgekit.quantize.ladder._aware import train_aware
+from edgekit.quantize.ladder._aware_state import Awareness
 from edgekit.quantize.ladder._climb import Climbed, climb
-from edgekit.quantize.ladder._equalize import EQUALIZED_KEY
 
-__all__ = ["EQUALIZED_KEY", "Awareness", "Climbed", "climb", "train_aware"]
+__all__ = ["Awareness", "Climbed", "climb", "train_aware"]

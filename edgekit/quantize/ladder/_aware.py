@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from edgekit.quantize._graph import given, name_of, node_name
 from edgekit.quantize._layers import WEIGHTED, bias_of, is_depthwise, origin, weight_axis
 from edgekit.quantize._parameters import from_rows, rows_of, within_pairs
 from edgekit.quantize._plan import Plan, canonical
+from edgekit.quantize.ladder._aware_state import Awareness, AwareState
 from edgekit.quantize.ladder._measure import answers, distance
 from edgekit.quantize.ladder._network import LIMITS, Network, dequantized_weight, rounded
 from edgekit.spec import QuantizationParameters, Rung
@@ -28,23 +30,6 @@ SCALE_RATE = 0.001
 BIAS_RATE = 0.05
 
 
-@dataclasses.dataclass(frozen=True)
-class Awareness:
-    """How to train through the rounding.
-
-    Attributes:
-        steps: Batches to train on; the learning rate follows a cosine down to zero over them.
-        learning_rate: What a weight moves at most in one step, in steps of its own grid.
-        label_weight: Share of the loss that comes from labels; the rest is divergence from the float model.
-        learned_scales: Scales of activations are trained too (Esser et al. 2020, LSQ, arXiv 1902.08153).
-    """
-
-    steps: int
-    learning_rate: float = 0.02
-    label_weight: float = 0.0
-    learned_scales: bool = False
-
-
 def train_aware(
     model: onnx.ModelProto,
     plan: Plan,
@@ -52,6 +37,7 @@ def train_aware(
     check: torch.Tensor,
     how: Awareness,
     *,
+    state: Path | None = None,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> tuple[Plan, Rung]:
     """Train weights and biases while both and all activations are rounded as the plan rounds them.
@@ -66,6 +52,7 @@ def train_aware(
         check: Images that are not trained on, float32 (N, 3, H, W): the result is kept only if it answers nearer to
             the float model there.
         how: How to train.
+        state: File that training goes on from after an interruption, to the same result; None keeps none.
         advance: Called after each step.
 
     Returns:
@@ -83,9 +70,14 @@ def train_aware(
     rounding = Trained(network, plan, scales if how.learned_scales else {})
     tensors = list(rounding.tensors(how.learning_rate))
     optimizer = torch.optim.Adam([{"params": [tensor], "lr": rate} for tensor, rate in tensors])
+    progress = AwareState(state, how, [tensor for tensor, _ in tensors], optimizer)
+    done = progress.restore()
     for step, (images, labels) in enumerate(batches):
         if step == how.steps:
             break
+        if step < done:
+            advance(1)
+            continue
         for group, (_, rate) in zip(optimizer.param_groups, tensors, strict=True):
             group["lr"] = rate * (1 + math.cos(math.pi * step / how.steps)) / 2
         loss = _loss(network, rounding, images, labels, how.label_weight)
@@ -96,6 +88,7 @@ def train_aware(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        progress.save(step + 1)
         advance(1)
     made = rounding.plan()
     with torch.no_grad():
@@ -143,7 +136,8 @@ class Trained:
             if bias is not None:
                 self._biases[node_name(node)] = torch.tensor(bias, dtype=torch.float32).requires_grad_()
         self._scales = {
-            name: torch.tensor(plan.activations[name].scale[0]).requires_grad_() for name in set(scales.values())
+            name: torch.tensor(plan.activations[name].scale[0]).requires_grad_()
+            for name in sorted(set(scales.values()))
         }
 
     def tensors(self, rate: float) -> Iterator[tuple[torch.Tensor, float]]:

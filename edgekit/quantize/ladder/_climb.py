@@ -18,13 +18,13 @@ from edgekit.quantize._graph import editable
 from edgekit.quantize._plan import Plan, canonical, plan, tensors_to_calibrate
 from edgekit.quantize._static import quantize_static
 from edgekit.quantize.ladder import _precision as precision
-from edgekit.quantize.ladder._equalize import EQUALIZED_KEY, equalize
+from edgekit.quantize.ladder._equalize import equalize
 from edgekit.quantize.ladder._measure import Distance, answers, distance, observe
 from edgekit.quantize.ladder._network import Network
 from edgekit.quantize.ladder._reconstruct import Reconstruct, correct_bias
 from edgekit.quantize.ladder._walk import Walk
 from edgekit.quantize.passes import canonicalise
-from edgekit.spec import Effort, Note, Range, Rung
+from edgekit.spec import EQUALIZED_KEY, Effort, Note, Range, Rung
 from edgekit.turns import frame_seconds
 
 HELD_OUT_SHARE = 5

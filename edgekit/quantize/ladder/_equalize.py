@@ -23,7 +23,6 @@ from edgekit.quantize._layers import WEIGHTED, bias_of, is_depthwise, weight_axi
 from edgekit.quantize.ladder._reconstruct import limits_behind
 from edgekit.spec import Note
 
-EQUALIZED_KEY = "edgekit.equalized"
 HEADROOM = 1.2
 LARGEST_FACTOR = 32.0
 

@@ -39,7 +39,7 @@ def test_paths_are_relative_to_the_file(write: Callable[[str], Path], tmp_path: 
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("[space]\nmacs = [0.5]\nprecison = ['static']\n", 3, "space.precison: there is no such key; did you mean precision"),
+        ("[space]\nmacs = [0.5]\nprecison = ['none']\n", 3, "space.precison: there is no such key; did you mean prec"),
         ("# nothing\n\n[spaces]\n", 3, "spaces: there is no such key; did you mean space"),
         ("[sweep]\nseed = 1\ntrials = 'many'\n", 3, "sweep.trials: "),
         ("[space]\nmodel = [\n  'shipped',\n]\nmacs = [0.5, 1.5]\n", 5, "space.macs: "),

@@ -1,0 +1,170 @@
+"""A candidate that runs layer by layer, each as the candidate has it or as the baseline has it.
+
+Each layer is a session of its own, so any of them can be given the baseline's input, or be replaced by the baseline's
+layer. They compute what the ONNX standard says of Q/DQ: float arithmetic between roundings, on every processor alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgekit.spec import EQUALIZED_KEY
+from edgekit.validate._session import session
+from edgekit.validate.findings._graph import Graph, Segment
+from edgekit.validate.findings._layers import Layer, not_matching, read_layers
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = npt.NDArray[Any]
+# What each tensor that a layer of the candidate makes holds, for every layer.
+Values = list[Mapping[str, Array]]
+
+
+class Network:
+    """The layers of a candidate and of its baseline, ready to run on one image at a time.
+
+    Args:
+        baseline: FP32 model.
+        candidate: Model made from it.
+
+    Raises:
+        ComparisonError: EK620 when their layers do not match.
+        ModelError: EK108 when onnxruntime cannot run one of them.
+    """
+
+    def __init__(self, baseline: onnx.ModelProto, candidate: onnx.ModelProto) -> None:
+        reference, graph = Graph(baseline), Graph(candidate)
+        found = read_layers(reference, graph)
+        self.layers: Sequence[Layer] = found.layers
+        self.equalized = graph.metadata(EQUALIZED_KEY) is not None
+        self._made_by, self._expected_from = found.made_by, found.expected_from
+        self._output, self._output_place = graph.output, found.output
+        names = [layer.expected for layer in self.layers[1:]]
+        self._fp32 = session(reference.watching(names).SerializeToString(), threads=1)
+        self._names, self._input = names, reference.input
+        self._candidate = [_opened(layer.candidate) for layer in self.layers]
+        self._baseline = [None if layer.baseline is None else _opened(layer.baseline) for layer in self.layers]
+        self.gains: list[Array] = [np.ones(1, np.float32) for _ in self.layers]
+
+    def fit_gains(self, images: Sequence[npt.NDArray[np.float32]]) -> None:
+        """Find what the candidate's channels are multiplied by, from each layer's answer to the baseline's inputs."""
+        expected = [self.expected(image) for image in images]
+        for place in range(1, len(self.layers)):
+            if place == self._output_place:
+                continue
+            sums = np.zeros(2)
+            for values in expected:
+                own = self._own_scaled(place, values)
+                axes = tuple(axis for axis in range(own.ndim) if axis != 1)
+                reference = values[place].astype(np.float64)
+                sums = sums + np.stack([(reference * own).sum(axis=axes), (reference**2).sum(axis=axes)]).T
+            gains = np.divide(sums[:, 0], sums[:, 1], out=np.ones(len(sums)), where=sums.min(axis=1) > 0)
+            self.gains[place] = gains.astype(np.float32)
+
+    def expected(self, image: npt.NDArray[np.float32]) -> list[Array]:
+        """Return what the baseline has where each layer of the candidate ends; the first is the image."""
+        return [image, *self._fp32.run(self._names, {self._input: image})]
+
+    def own(self, place: int, expected: Sequence[Array]) -> Array:
+        """Return what a layer of the candidate makes of the baseline's inputs."""
+        return self._unscaled(place, self._own_scaled(place, expected))
+
+    def whole(self, image: npt.NDArray[np.float32]) -> Values:
+        """Return what every layer makes when the whole candidate runs."""
+        return self.restored(frozenset(), [{}] * len(self.layers), image)
+
+    def restored(self, places: Collection[int], values: Values, image: npt.NDArray[np.float32]) -> Values:
+        """Return what every layer makes when those at `places` run in float.
+
+        Args:
+            places: Layers that run as the baseline has them, and whose output is not rounded.
+            values: What `whole` returned; layers that nothing changes for keep it.
+            image: The image.
+        """
+        result = list(values)
+        changed: set[int] = set()
+        for place, layer in enumerate(self.layers):
+            if place in places:
+                result[place] = self._in_float(place, result, image)
+            elif not result[place] or any(self._made_by[name] in changed for name in layer.candidate.inputs if place):
+                result[place] = self._as_candidate(place, result, image)
+            else:
+                continue
+            changed.add(place)
+        return result
+
+    def measured(self, place: int, values: Values) -> Array:
+        """Return what a layer made, to compare with `expected`."""
+        return self._unscaled(place, values[place][self.layers[place].tensors[0]])
+
+    def logits(self, values: Values) -> Array:
+        """Return the answer of the candidate."""
+        return values[self._output_place][self._output]
+
+    def expected_logits(self, expected: Sequence[Array]) -> Array:
+        """Return the answer of the baseline."""
+        return expected[self._output_place]
+
+    def can_restore(self, place: int) -> bool:
+        """Tell whether a layer can run in float alone."""
+        return self.layers[place].baseline is not None
+
+    def _own_scaled(self, place: int, expected: Sequence[Array]) -> Array:
+        layer, run = self.layers[place], self._candidate[place]
+        tensor = layer.tensors[0]
+        if run is None or tensor not in layer.candidate.outputs:
+            return expected[place]
+        feeds = {
+            name: self._scaled(self._made_by[name], expected[self._made_by[name]]) for name in layer.candidate.inputs
+        }
+        (own,) = run.run([tensor], feeds)
+        if own.shape != expected[place].shape:
+            raise not_matching(
+                f"layer {layer.name} gives {list(own.shape)} numbers, the baseline {list(expected[place].shape)}"
+            )
+        return np.asarray(own)
+
+    def _as_candidate(self, place: int, values: Values, image: Array) -> Mapping[str, Array]:
+        layer, run = self.layers[place], self._candidate[place]
+        if not place:
+            made = (
+                {}
+                if run is None
+                else dict(zip(layer.candidate.outputs, run.run(None, {layer.name: image}), strict=True))
+            )
+            return {name: made.get(name, image) for name in layer.tensors}
+        assert run is not None  # Only the image is not computed.
+        feeds = {name: values[self._made_by[name]][name] for name in layer.candidate.inputs}
+        return dict(zip(layer.candidate.outputs, run.run(None, feeds), strict=True))
+
+    def _in_float(self, place: int, values: Values, image: Array) -> Mapping[str, Array]:
+        layer, run = self.layers[place], self._baseline[place]
+        array = image
+        if place:
+            assert layer.baseline is not None
+            assert run is not None
+            sources = {name: self._expected_from[name] for name in layer.baseline.inputs}
+            feeds = {name: np.asarray(self.measured(source, values)) for name, source in sources.items()}
+            (array,) = run.run(None, feeds)
+        return dict.fromkeys(layer.tensors, self._scaled(place, array))
+
+    def _scaled(self, place: int, array: Array) -> Array:
+        return array if self.gains[place].size == 1 else array * _along(self.gains[place], array)
+
+    def _unscaled(self, place: int, array: Array) -> Array:
+        return array if self.gains[place].size == 1 else array / _along(self.gains[place], array)
+
+
+def _opened(segment: Segment) -> onnxruntime.InferenceSession | None:
+    # One thread: there are hundreds of them, and an idle pool each would cost more than it gains.
+    return None if segment.model is None else session(segment.model.SerializeToString(), threads=1)
+
+
+def _along(gains: Array, array: Array) -> Array:
+    return gains.reshape((1, -1) + (1,) * (array.ndim - 2))
