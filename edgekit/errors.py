@@ -14,6 +14,14 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK003": "an output cannot be written",
         "EK004": "a package is missing or too old",
         "EK006": "the machine has too little memory",
+        # EK020 to EK029: sweeps and clusters
+        "EK020": "no Ray cluster can be reached",
+        "EK021": "the Ray cluster lost the work",
+        "EK022": "a worker has other versions than this machine",
+        "EK023": "the sweep file is wrong",
+        "EK024": "the study was made with other settings",
+        "EK025": "no candidate keeps the limits",
+        "EK026": "another sweep is going on in the folder",
         # EK010 to EK019: pipelines, their cache and their lock file
         "EK010": "the pipeline file is wrong",
         "EK011": "a file that the pipeline needs does not exist",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgekit.models import Overrides
+    from edgekit.pipeline.cluster import Workers
 
 # Exit code of a command whose check did not pass.
 CHECK_FAILED = 1
@@ -59,6 +60,10 @@ MeanOption = Annotated[str | None, typer.Option(help="Mean of R,G,B in units of 
 EngineTargetOption = Annotated[str, typer.Option("--target", help="A target with TensorRT, of edgekit targets.")]
 JetpackOption = Annotated[str | None, typer.Option(help="JetPack of the target. Default: the newest of its card.")]
 StdOption = Annotated[str | None, typer.Option(help="Standard deviation of R,G,B in units of 0..1.")]
+RayOption = Annotated[bool, typer.Option("--ray", help="Work on a Ray cluster, started on this machine for it.")]
+RayAddressOption = Annotated[
+    str | None, typer.Option(help="Work on this Ray cluster: HOST:PORT, ray://HOST:PORT, or auto.")
+]
 ResizeOption = Annotated[int | None, typer.Option(help="Length of the short side before the centre crop, in pixels.")]
 
 
@@ -139,6 +144,18 @@ def overrides(
         std=three_numbers(std, "--std"),
         **others,
     )
+
+
+@contextlib.contextmanager
+def workers(ray: bool, address: str | None, count: int | None = None) -> Iterator[Workers | None]:
+    """Yield the workers of the Ray cluster that is asked for; None when none is."""
+    if not ray and address is None:
+        yield None
+        return
+    from edgekit.pipeline.cluster import ray_workers
+
+    with ray_workers(address, count) as there:
+        yield there
 
 
 def set_threads(count: int) -> None:

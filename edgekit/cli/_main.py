@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, str] = {
     "diff": "Say what changed between two models, layer by layer, or between two runs; exit 0 whatever it finds.",
     "reproduce": "Make everything that a lock file names again, from nothing; exit 1 unless every byte is the same.",
     "cache": "List the results that edgekit run keeps, or remove those that are old, damaged or were never finished.",
+    "sweep": "Try many ways to make a model small, and keep those that none beats.",
     "doctor": "Tell what is installed, what this CPU can do, what is missing and how to get it.",
 }
 

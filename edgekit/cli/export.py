@@ -86,6 +86,8 @@ def command(
     mean: common.MeanOption = None,
     std: common.StdOption = None,
     resize: common.ResizeOption = None,
+    ray: common.RayOption = False,
+    ray_address: common.RayAddressOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Export a MobileNet to ONNX, quantize it to int8, and measure what that cost against FP32."""
@@ -122,8 +124,8 @@ def command(
         dynamic_operators=tuple(dynamic_operators.split(",")), threads=threads,
         command=shlex.join(["edgekit", *(context.obj or ())]),
     )  # fmt: skip
-    with common.progress() as progress:
-        report = export_model(request, progress=progress)
+    with common.workers(ray, ray_address) as workers, common.progress() as progress:
+        report = export_model(request, progress=progress, workers=workers)
     if as_json:
         print(report.model_dump_json(by_alias=True, indent=2))
     else:

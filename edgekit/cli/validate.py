@@ -50,6 +50,8 @@ def command(
     output: Annotated[
         Path | None, typer.Option(help="Folder for comparison.json; of a device's result for report.json.")
     ] = None,
+    ray: common.RayOption = False,
+    ray_address: common.RayAddressOption = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Bundle that result.json answers. Default: the folder that it lies in.")
     ] = None,
@@ -63,6 +65,7 @@ def command(
     if is_result(candidate):
         for option, given in (("--eval", evaluation), ("--eval-samples", evaluation_samples)):
             _refuse(option, given is not None, "a device answers the samples of its bundle alone")
+        _refuse("--ray", ray or ray_address is not None, "the answers of a device are compared here")
         _refuse("--need", need is not None, "the samples of a bundle have no labels")
         for option, wanted in (("--no-timing", not timing), ("--diagnose", diagnose), ("--html", html is not None)):
             _refuse(option, wanted, "it is for two models, and this is the result.json of a device")
@@ -85,8 +88,8 @@ def command(
         baseline, candidate, overrides, evaluation, evaluation_samples, max_drop, threads,
         timing=timing, diagnose=diagnose, html=html, output=output, command=line, need=need,
     )  # fmt: skip
-    with common.progress() as progress:
-        comparison = validate_models(request, progress=progress)
+    with common.workers(ray, ray_address) as workers, common.progress() as progress:
+        comparison = validate_models(request, progress=progress, workers=workers)
     if as_json:
         common.print_json(comparison_json(comparison))
     else:

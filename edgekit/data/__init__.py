@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekit.data._augment import Augmentation, augment
-from edgekit.data._batches import Batch, Batches, BrokenImage, batches
+from edgekit.data._batches import Batch, Batches, BrokenImage, batches, require_few_broken
 from edgekit.data._decode import BrokenImageError
 from edgekit.data._image_set import ImageSet, require_count, require_labels
 from edgekit.data._open import open_images
@@ -25,6 +25,7 @@ __all__ = [
     "open_images",
     "preprocess",
     "require_count",
+    "require_few_broken",
     "require_labels",
     "sample",
 ]

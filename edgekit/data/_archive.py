@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import stat
 import threading
 import zipfile
@@ -50,6 +51,10 @@ class Archive:
             if not member.is_dir():
                 self._members[member.filename.replace("\\", "/").removeprefix("./")] = member
         self._lock = threading.Lock()
+        self._path, self._where = path.absolute(), where
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_opened_again, (self._path, self._where, self._path.stat().st_size))
 
     def names(self) -> tuple[str, ...]:
         """Return the path of every file, separated by `/`, in the order of the archive."""
@@ -85,6 +90,15 @@ class Archive:
         if len(content) != member.file_size:
             raise MemberError(f"holds {len(content)} bytes where {member.file_size} were announced")
         return content
+
+
+@functools.lru_cache(maxsize=4)
+def _opened_again(path: Path, where: str, size: int) -> Archive:
+    """Open an archive in another process, once for all that is sent there; raises DataError EK201."""
+    if not path.is_file() or path.stat().st_size != size:
+        hint = "put the same archive where every machine of the cluster finds it under the same path"
+        raise DataError("EK201", "a worker does not have this archive, or has another", where=where, hint=hint)
+    return Archive(path, where=where)
 
 
 def _check(member: zipfile.ZipInfo, where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -57,6 +57,7 @@ class Batches(Iterator[Batch]):
         images: The set.
         preprocessing: What the model expects.
         batch_size: Images in each batch; the last batch may have fewer.
+        whole: Images of the whole set where this is a shard of one; one percent of that many may be broken.
 
     Raises:
         ValueError: `batch_size` is below 1.
@@ -64,7 +65,9 @@ class Batches(Iterator[Batch]):
             set has proved broken.
     """
 
-    def __init__(self, images: ImageSet, preprocessing: Preprocessing, batch_size: int = 1) -> None:
+    def __init__(
+        self, images: ImageSet, preprocessing: Preprocessing, batch_size: int = 1, whole: int | None = None
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}")
         if not len(images):
@@ -74,6 +77,7 @@ class Batches(Iterator[Batch]):
         self._images = images
         self._preprocessing = preprocessing
         self._batch_size = batch_size
+        self._whole = whole or len(images)
         self._broken: list[BrokenImage] = []
         self._pixels = _decoded_ahead(images, preprocessing, _THREADS + batch_size)
 
@@ -108,21 +112,30 @@ class Batches(Iterator[Batch]):
 
     def _skip(self, image: BrokenImage) -> None:
         self._broken.append(image)
-        if len(self._broken) * 100 > len(self._images) * _BROKEN_PERCENT:
+        try:
+            require_few_broken(self._broken, self._whole, self._images.name)
+        except DataError:
             self.close()
-            named = ", ".join(f"{b.identifier} ({b.reason})" for b in self._broken[:_NAMED_IN_MESSAGE])
-            more = ", …" if len(self._broken) > _NAMED_IN_MESSAGE else ""
-            raise DataError(
-                "EK203",
-                f"{len(self._broken)} of {len(self._images)} images are broken so far: {named}{more}",
-                where=self._images.name,
-                hint="replace or remove the broken images",
-            )
+            raise
 
 
-def batches(images: ImageSet, preprocessing: Preprocessing, batch_size: int = 1) -> Batches:
+def require_few_broken(broken: Sequence[BrokenImage], whole: int, name: str) -> None:
+    """Raise DataError EK203 when more than one percent of a set of `whole` images is broken."""
+    if len(broken) * 100 <= whole * _BROKEN_PERCENT:
+        return
+    named = ", ".join(f"{image.identifier} ({image.reason})" for image in broken[:_NAMED_IN_MESSAGE])
+    more = ", …" if len(broken) > _NAMED_IN_MESSAGE else ""
+    raise DataError(
+        "EK203",
+        f"{len(broken)} of {whole} images are broken so far: {named}{more}",
+        where=name,
+        hint="replace or remove the broken images",
+    )
+
+
+def batches(images: ImageSet, preprocessing: Preprocessing, batch_size: int = 1, whole: int | None = None) -> Batches:
     """Return an iterator of `Batch` over the set, in order; see `Batches`."""
-    return Batches(images, preprocessing, batch_size)
+    return Batches(images, preprocessing, batch_size, whole)
 
 
 def _decoded_ahead(

@@ -34,6 +34,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.identifiers)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # What goes to another process is where these images are, and nothing of the set they were chosen from.
+        source = self._source.only(self._positions)
+        return (ImageSet, (self.name, self.identifiers, self.labels, self.class_names, source, range(len(self))))
+
     def read(self, index: int) -> Image.Image:
         """Return one image in mode RGB; raises BrokenImageError (with identifier and reason)."""
         return self._source.read(self._positions[index])

@@ -8,6 +8,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,16 +33,17 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 class NpzSource:
     """Rows of a memory-mapped array (N, H, W, C) or (N, H, W)."""
 
-    def __init__(self, rows: npt.NDArray[np.uint8], key: str) -> None:
+    def __init__(self, rows: npt.NDArray[np.uint8], key: str, numbers: Sequence[int] | None = None) -> None:
         self._rows = rows
         self._key = key
+        self._numbers = range(len(rows)) if numbers is None else numbers
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def identifier(self, index: int) -> str:
         """Return e.g. `images[17]`."""
-        return f"{self._key}[{index}]"
+        return f"{self._key}[{self._numbers[index]}]"
 
     def size(self, index: int) -> int:
         """Return the bytes of one row."""
@@ -55,6 +57,11 @@ class NpzSource:
         """Return one row as an image."""
         row = np.array(self._rows[index])
         return Image.fromarray(row[:, :, 0] if row.shape[2:] == (1,) else row).convert("RGB")
+
+    def only(self, indices: Sequence[int]) -> NpzSource:
+        """Return a source of the rows at `indices`, copied out of the file."""
+        chosen = list(indices)
+        return NpzSource(np.array(self._rows[chosen]), self._key, [self._numbers[index] for index in chosen])
 
 
 def open_npz(path: Path, *, where: str) -> tuple[NpzSource, tuple[int, ...] | None]:

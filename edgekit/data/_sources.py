@@ -11,6 +11,7 @@ from PIL import Image
 
 from edgekit.data._archive import Archive, MemberError
 from edgekit.data._decode import BrokenImageError, decode
+from edgekit.errors import DataError
 
 
 class Source(Protocol):
@@ -30,6 +31,10 @@ class Source(Protocol):
 
     def read(self, index: int) -> Image.Image:
         """Return an image in mode RGB; raises BrokenImageError."""
+        ...
+
+    def only(self, indices: Sequence[int]) -> Source:
+        """Return a source of the images at `indices` alone, small enough to be sent to another process."""
         ...
 
 
@@ -53,6 +58,16 @@ class FolderFiles:
     """The files below a folder; links to folders are followed, each folder is visited once."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __getstate__(self) -> Path:
+        return self._root.absolute()
+
+    def __setstate__(self, root: Path) -> None:
+        # Without this, a machine that lacks the folder would take every image for a broken one.
+        if not root.is_dir():
+            hint = "put the images where every machine of the cluster finds them under the same path"
+            raise DataError("EK201", "a worker does not have this folder", where=str(root), hint=hint)
         self._root = root
 
     def names(self) -> Sequence[str]:
@@ -135,3 +150,7 @@ class FileSource:
     def read(self, index: int) -> Image.Image:
         """Decode the image's file to RGB."""
         return decode(self.encoded(index), self._paths[index])
+
+    def only(self, indices: Sequence[int]) -> FileSource:
+        """Return a source of the files at `indices` alone."""
+        return FileSource(self._files, [self._paths[index] for index in indices])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgekit.errors import UsageError
 from edgekit.export import Verification, verify
 from edgekit.files import check_folder, refusing_write_errors, write_bytes
 from edgekit.pipeline import reporting
+from edgekit.pipeline.cluster import Workers, evaluate_shards
 from edgekit.pipeline.images import Images, choose_images
 from edgekit.pipeline.job import (
     FP32_FILE,
@@ -31,21 +33,26 @@ from edgekit.validate import runner, session
 VERIFIED_IMAGES = 8
 
 
-def export_model(request: ExportRequest, *, progress: StartProgress = silent) -> Report:
+def export_model(request: ExportRequest, *, progress: StartProgress = silent, workers: Workers | None = None) -> Report:
     """Export a model, quantize it as asked, and measure what that cost.
 
     Writes `model.fp32.onnx`, `model.int8.onnx` (unless `quantize` is `none`), `preprocessing.json` and `report.json`
     into `request.output`, all of them or, after an error, none: files of an earlier run are then as they were.
+
+    Args:
+        request: What to do.
+        progress: Starts a progress bar.
+        workers: Who calibrates and evaluates by shards; None does it here. The files are the same.
 
     Raises:
         EdgekitError: Every kind; nothing is written then.
     """
     _check(request)
     with _output_folder(request.output):
-        return _export(request, progress)
+        return _export(request, progress, workers)
 
 
-def _export(request: ExportRequest, progress: StartProgress) -> Report:
+def _export(request: ExportRequest, progress: StartProgress, workers: Workers | None) -> Report:
     target = choose_target(request.target, request.quantize, request.opset, request.jetpack)
     source = open_source(request.model, request.overrides, target.opset)
     plan = target.plan(source.model)
@@ -59,14 +66,18 @@ def _export(request: ExportRequest, progress: StartProgress) -> Report:
     )
     verification = _verify(source, images)
     with _staged(request.output) as folder:
-        quantized = quantize(request, plan.flavour if plan else target.name, source, images, folder, progress)
+        quantized = quantize(request, plan.flavour if plan else target.name, source, images, folder, progress, workers)
         write_bytes(folder / FP32_FILE, source.model.SerializeToString(deterministic=True))
         if quantized is not None:
             write_bytes(folder / INT8_FILE, quantized.model.SerializeToString(deterministic=True))
         write_bytes(folder / PREPROCESSING_FILE, (source.preprocessing.to_json() + "\n").encode())
         fp32 = runner(session(folder / FP32_FILE, threads=request.threads))
         int8 = runner(session(folder / INT8_FILE, threads=request.threads)) if quantized else None
-        measured = measure(fp32, int8, images.evaluation, source.preprocessing, progress)
+        evaluated = None
+        if workers is not None and quantized is not None:
+            blobs = (folder / FP32_FILE).read_bytes(), (folder / INT8_FILE).read_bytes()
+            evaluated = functools.partial(evaluate_shards, workers, *blobs)
+        measured = measure(fp32, int8, images.evaluation, source.preprocessing, progress, evaluated)
         report = reporting.build(request, source, plan, images, quantized, verification, measured, folder)
         write(report, folder / REPORT_FILE)
     return report

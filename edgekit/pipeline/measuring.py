@@ -20,6 +20,18 @@ StartProgress = Callable[[str, int | None], Callable[[int], None]]
 
 
 @dataclasses.dataclass(frozen=True)
+class EvaluatedPair:
+    """What two models did, and on which images: the set without those that could not be read."""
+
+    pair: PairedEvaluation
+    images: ImageSet
+
+
+# Evaluates two models that it knows.
+EvaluatePair = Callable[[ImageSet, Preprocessing, StartProgress], EvaluatedPair]
+
+
+@dataclasses.dataclass(frozen=True)
 class Measured:
     """Accuracy, drift and time per frame of a baseline and, where there is one, a candidate.
 
@@ -49,8 +61,17 @@ def measure(
     images: ImageSet | None,
     preprocessing: Preprocessing,
     progress: StartProgress = silent,
+    evaluated: EvaluatePair | None = None,
 ) -> Measured:
     """Evaluate on `images`, then time on one of them (or of the sample that ships, where there are none).
+
+    Args:
+        baseline: The model that a candidate is compared with.
+        candidate: The model under test, where there is one.
+        images: What to evaluate on.
+        preprocessing: What both expect.
+        progress: Starts a progress bar.
+        evaluated: Evaluates the two elsewhere; None runs them here.
 
     Raises:
         EdgekitError: EK2xx when images cannot be used, EK601 when the models cannot be compared.
@@ -63,7 +84,10 @@ def measure(
             accuracy = (evaluate(baseline, stream, progress=advance).accuracy, None)
             broken = len(stream.broken)
     elif images is not None and candidate is not None:
-        both = evaluate_both(baseline, candidate, images, preprocessing, progress)
+        if evaluated is not None:
+            both = evaluated(images, preprocessing, progress)
+        else:
+            both = evaluate_both(baseline, candidate, images, preprocessing, progress)
         accuracy, moved = (both.pair.baseline.accuracy, both.pair.candidate.accuracy), drift(both.pair)
         broken = len(images) - len(both.images)
     frame = first_images(images or sample().evaluation, preprocessing, 1)
@@ -71,14 +95,6 @@ def measure(
     if candidate is None:
         return Measured(*accuracy, moved, latency(baseline, frame, progress=advance), broken)
     return Measured(*accuracy, moved, compare_latency(baseline, candidate, frame, progress=advance), broken)
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluatedPair:
-    """What two models did, and on which images: the set without those that could not be read."""
-
-    pair: PairedEvaluation
-    images: ImageSet
 
 
 def evaluate_both(

@@ -79,6 +79,7 @@ class PruneRequest:
         samples: How many of them judge and repair, evenly spread.
         evaluation: Images to compare original and result on; None takes the sample that ships, where it fits, else
             those of `images` that did not judge.
+        evaluation_samples: How many of them, evenly spread; None takes all.
         target: Name or path of the card of the device it is for; None is this machine.
         threads: Threads that a timed frame may use; 0 takes all cores.
     """
@@ -94,6 +95,7 @@ class PruneRequest:
     images: Path | None = None
     samples: int = 256
     evaluation: Path | None = None
+    evaluation_samples: int | None = None
     target: str | None = None
     threads: int = 0
 
@@ -153,6 +155,8 @@ def prune_model(
     labels: list[torch.Tensor] | None = None
     judged = None if images is None else images.spread(request.samples)
     evaluation = _evaluation(request, loaded, images, judged)
+    if evaluation is not None and request.evaluation_samples is not None:
+        evaluation = evaluation.spread(request.evaluation_samples)
     if judged is not None and images is not None:
         stack, labels = _tensors(judged, loaded)
         kind = "labelled" if labels is not None else "unlabelled"

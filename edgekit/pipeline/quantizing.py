@@ -23,6 +23,7 @@ from edgekit.calibrate import (
 from edgekit.data import ImageSet, batches
 from edgekit.files import write_bytes
 from edgekit.pipeline.aware import aware
+from edgekit.pipeline.cluster import Workers, collect_shards
 from edgekit.pipeline.images import Images
 from edgekit.pipeline.job import CALIBRATION_FILE, TENSORRT_CACHE_FILE, ExportRequest, Quantized
 from edgekit.pipeline.measuring import StartProgress
@@ -45,7 +46,13 @@ _CANDIDATES: tuple[CalibrationMethod, ...] = ("percentile", "minmax", "mse")
 
 
 def quantize(
-    request: ExportRequest, form: str, source: Source, images: Images, folder: Path, progress: StartProgress
+    request: ExportRequest,
+    form: str,
+    source: Source,
+    images: Images,
+    folder: Path,
+    progress: StartProgress,
+    workers: Workers | None = None,
 ) -> Quantized | None:
     """Quantize as `request` asks; None when it asks for FP32.
 
@@ -56,6 +63,7 @@ def quantize(
         images: Where the calibration images are.
         folder: Gets the calibration statistics, and TensorRT's calibration cache where the target is one.
         progress: Starts a progress bar.
+        workers: Who calibrates by shards; None calibrates here.
 
     Raises:
         EdgekitError: EK2xx when images cannot be used, EK5xx when the model cannot be quantized.
@@ -69,7 +77,7 @@ def quantize(
         )
         return Quantized(model, layers, notes, flavour.name)
     assert images.calibration is not None
-    summaries, broken, reused = _observe(request, source, images.calibration, flavour, folder, progress)
+    summaries, broken, reused = _observe(request, source, images.calibration, flavour, folder, progress, workers)
     candidates = _candidates(summaries, request.calibration_method, flavour, request.effort)
     if flavour.symmetric:
         text = tensorrt_cache_text(next(iter(candidates.values())))
@@ -96,19 +104,25 @@ def _observe(
     flavour: Flavour,
     folder: Path,
     progress: StartProgress,
+    workers: Workers | None,
 ) -> tuple[Mapping[str, Summary], tuple[str, ...], bool]:
     """Return the statistics, the images that could not be read, and whether an earlier run's were used again."""
     tensors = tensors_to_calibrate(source.model, flavour)
     hashes = hash_graph(source.model), hash_images(images, source.preprocessing)
     known = load(request.output / CALIBRATION_FILE, *hashes, tensors)
     broken: tuple[str, ...] = ()
-    if known is None:
+    summaries: Mapping[str, Summary]
+    if known is None and workers is not None:
+        advance = progress("calibrating", len(images))
+        summaries, unread = collect_shards(
+            workers, source.model, images, source.preprocessing, tensors, progress=advance
+        )
+        broken = tuple(image.identifier for image in unread)
+    elif known is None:
         advance = progress("calibrating", len(images))
         with contextlib.closing(batches(images, source.preprocessing)) as stream:
             arrays = (batch.images for batch in stream)
-            summaries: Mapping[str, Summary] = collect(
-                source.model, arrays, tensors, progress=advance, threads=request.threads
-            )
+            summaries = collect(source.model, arrays, tensors, progress=advance, threads=request.threads)
         broken = tuple(image.identifier for image in stream.broken)
     else:
         summaries = {tensor: known[tensor] for tensor in tensors}

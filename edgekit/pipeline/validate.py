@@ -19,6 +19,7 @@ from edgekit.errors import ComparisonError, UsageError
 from edgekit.export import load_onnx
 from edgekit.files import check_folder
 from edgekit.models import NO_OVERRIDES, Overrides
+from edgekit.pipeline.cluster import Workers, evaluate_shards
 from edgekit.pipeline.html_report import write_html
 from edgekit.pipeline.images import evaluation_images
 from edgekit.pipeline.measuring import BATCH, StartProgress, evaluate_both, first_images, silent
@@ -81,8 +82,15 @@ class ValidateRequest:
     need: float | None = None
 
 
-def validate_models(request: ValidateRequest, *, progress: StartProgress = silent) -> Comparison:
+def validate_models(
+    request: ValidateRequest, *, progress: StartProgress = silent, workers: Workers | None = None
+) -> Comparison:
     """Compare a candidate with a baseline; a checkpoint runs as the FP32 ONNX that it exports to.
+
+    Args:
+        request: What to compare, on what.
+        progress: Starts a progress bar.
+        workers: Who evaluates by shards; None evaluates here.
 
     Raises:
         ComparisonError: EK601 when the two take different inputs or know different classes, EK602 to EK605 when what
@@ -99,7 +107,10 @@ def validate_models(request: ValidateRequest, *, progress: StartProgress = silen
     blobs = [source.model.SerializeToString(deterministic=True) for source in (first, second)]
     baseline, candidate = (runner(session(blob, threads=request.threads)) for blob in blobs)
     class_names = first.class_names or second.class_names or images.class_names
-    both = evaluate_both(baseline, candidate, images, first.preprocessing, progress)
+    if workers is None:
+        both = evaluate_both(baseline, candidate, images, first.preprocessing, progress)
+    else:
+        both = evaluate_shards(workers, blobs[0], blobs[1], images, first.preprocessing, progress)
     require_plausible(both.pair, class_names)
     moved = drift(both.pair)
     with watching_machine() as machine:

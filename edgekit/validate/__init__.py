@@ -21,6 +21,7 @@ from edgekit.validate._device import (
     output_drift,
 )
 from edgekit.validate._evaluate import Batch, evaluate, evaluate_pair
+from edgekit.validate._join import joined
 from edgekit.validate._layers import tensor_sqnr
 from edgekit.validate._machine import MachineWatch, watching_machine
 from edgekit.validate._memory import peak_memory
@@ -61,6 +62,7 @@ __all__ = [
     "evaluate",
     "evaluate_pair",
     "is_different",
+    "joined",
     "latency",
     "noise_floor",
     "noise_floor_of",

@@ -20,7 +20,7 @@ from edgekit.validate._statistics import (
 
 _TOP: Final = 5
 # Share of the largest logit: a dead model gives the same for every image, but for the order of its sums.
-_ROUNDING: Final = 1e-6
+ROUNDING: Final = 1e-6
 
 Classes = NDArray[np.int32]
 
@@ -158,7 +158,7 @@ class EvaluationAccumulator:
 
     def _varies(self) -> bool:
         largest = float(np.maximum(np.abs(self._lowest), np.abs(self._highest)).max())
-        return float((self._highest - self._lowest).max()) > _ROUNDING * largest
+        return float((self._highest - self._lowest).max()) > ROUNDING * largest
 
     def _class_count(self, logits: NDArray[Any]) -> int:
         if logits.ndim != 2:

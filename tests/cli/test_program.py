@@ -22,7 +22,7 @@ from edgekit.pipeline.inspect import Inspection
 
 PROMISED = [
     "models", "profile", "train", "prune", "export", "validate", "bench", "gate", "inspect", "targets", "check-engine",
-    "build", "init", "run", "diff", "reproduce", "cache", "doctor",
+    "build", "init", "run", "diff", "reproduce", "cache", "sweep", "doctor",
 ]  # fmt: skip
 
 

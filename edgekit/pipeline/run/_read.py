@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgekit.errors import UsageError
 from edgekit.files import read_at_most
 from edgekit.pipeline.run._settings import Pipeline, Table
+from edgekit.pipeline.toml_lines import line_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -237,27 +238,6 @@ def _place(text: str, path: Path, key: Sequence[str]) -> str:
         if (line := line_of(text, key[:length])) is not None:
             return f"{path}:{line}"
     return str(path)
-
-
-def line_of(text: str, key: Sequence[str]) -> int | None:
-    """Return the line on which a key of a TOML text begins, from 1; None where the text does not have it.
-
-    The parser keeps no lines. But a beginning of the text that is whole statements parses, so the statement of a key
-    is the one between the last such beginning without the key and the first with it.
-    """
-    lines = text.splitlines(keepends=True)
-    before = 0
-    for count in range(1, len(lines) + 1):
-        try:
-            content: Any = tomllib.loads("".join(lines[:count]))
-        except tomllib.TOMLDecodeError:
-            continue
-        for part in key:
-            content = content.get(part) if isinstance(content, dict) else None
-        if content is not None:
-            return before + 1
-        before = count
-    return None
 
 
 def json_schema() -> dict[str, Any]:

@@ -19,8 +19,9 @@ from edgekit.pipeline.job import ExportRequest
 from edgekit.pipeline.prune import Method
 from edgekit.pipeline.run import _read, json_schema, load_pipeline
 from edgekit.pipeline.run import _settings as settings
-from edgekit.pipeline.run._read import line_of, pipeline_of, settings_of, tables
+from edgekit.pipeline.run._read import pipeline_of, settings_of, tables
 from edgekit.pipeline.run._settings import Pipeline
+from edgekit.pipeline.toml_lines import line_of
 from edgekit.quantize import FLAVOURS
 from edgekit.shipped import shipped_pipeline
 from edgekit.targets import names as card_names
