@@ -33,7 +33,14 @@ def test_mcnemars_exact_test_of_a_published_table() -> None:
     assert mcnemar_exact(1, 7) == pytest.approx(0.0703, abs=5e-5)
 
 
-def test_tangos_interval_of_the_same_table() -> None:
+def test_mcnemars_exact_test_is_that_of_statsmodels() -> None:
+    # statsmodels 0.15.0: mcnemar([[0, gained], [lost, 0]], exact=True).pvalue
+    assert mcnemar_exact(12, 2) == pytest.approx(0.012939453125)
+    assert mcnemar_exact(40, 61) == pytest.approx(0.046044066929342785)
+
+
+def test_tangos_interval_of_a_published_table() -> None:
+    # That of Fagerland, Lydersen and Laake, as above.
     found = paired_difference_points(1, 7, 21)
     assert (found.low, found.high) == pytest.approx((-51.7, -2.6), abs=0.05)
 
@@ -177,9 +184,10 @@ def test_the_images_needed_are_those_of_connors_formula_where_they_are_many() ->
     assert images_needed(drop, discordant) == pytest.approx(connor, rel=0.01)
 
 
-def test_holms_correction_is_that_of_r() -> None:
-    # p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx((0.03, 0.06, 0.06, 0.02))
+def test_holms_correction_is_that_of_statsmodels() -> None:
+    # statsmodels 0.15.0: multipletests(p_values, method="holm")[1]
+    corrected = (0.04, 0.09, 0.09, 0.025, 0.2, 0.0024)
+    assert holm([0.01, 0.04, 0.03, 0.005, 0.2, 0.0004]) == pytest.approx(corrected)
     assert holm([0.5, 0.9]) == (1.0, 1.0)
     assert holm([]) == ()
 
