@@ -15,6 +15,8 @@ from edgekit.validate.gate import DEFAULT_LIMITS, Limits, SizeLimit
 
 CONFIG_FILE: Final = "edgekit.toml"
 _TABLE: Final = "gate"
+# Keys that the table has for `edgekit run` alone.
+_OF_PIPELINES: Final = frozenset({"enabled", "baseline"})
 _HEADER: Final = re.compile(r"\s*\[+\s*([^\]]+?)\s*\]+")
 
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -53,6 +55,8 @@ def read_gate_table(path: Path) -> GateTable:
     except ValueError as error:
         raise _wrong(f"not a TOML file: {error}", str(path)) from error
     table = content.get(_TABLE, {})
+    if isinstance(table, dict):
+        table = {key: value for key, value in table.items() if key not in _OF_PIPELINES}
     try:
         return GateTable.model_validate(table)
     except ValidationError as error:

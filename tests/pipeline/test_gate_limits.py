@@ -94,3 +94,8 @@ def test_the_page_names_every_key_and_its_flag(repository: Path) -> None:
 def test_a_file_that_cannot_be_read_is_ek636(tmp_path: Path) -> None:
     with pytest.raises(ComparisonError, match=r"EK636 .*No such file"):
         read_gate_table(tmp_path / "edgekit.toml")
+
+
+def test_keys_that_a_pipeline_has_in_the_table_are_left_to_it(write: Write) -> None:
+    table = read_gate_table(write('[gate]\nenabled = false\nbaseline = "model.onnx"\nmin_agreement = 98.0'))
+    assert table.limits() == Limits(min_agreement=98.0)

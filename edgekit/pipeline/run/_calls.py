@@ -16,18 +16,20 @@ from edgekit.models import NO_OVERRIDES, Overrides, load, names, profile
 from edgekit.pipeline.build import BundleRequest, make_bundle
 from edgekit.pipeline.engine_build import Here, InContainer, OnHost, build_engine
 from edgekit.pipeline.export import export_model
+from edgekit.pipeline.gate import GateRequest, gate_models
+from edgekit.pipeline.gate_limits import GateTable as GateLimits
+from edgekit.pipeline.gate_limits import merged
 from edgekit.pipeline.images import choose_images
 from edgekit.pipeline.job import OUTPUTS, REPORT_FILE, ExportRequest
 from edgekit.pipeline.measuring import StartProgress, measure
 from edgekit.pipeline.prune import PruneRequest, prune_model
 from edgekit.pipeline.recovery import RecoverRequest, Recovery, recover_model, state_folder
 from edgekit.pipeline.run._cache import Kind
-from edgekit.pipeline.run._gate import gate
-from edgekit.pipeline.run._jobs import CHECKPOINT, COMPARISON, FP32, GATE, INT8, Given, Model, Step
+from edgekit.pipeline.run._jobs import CHECKPOINT, FP32, INT8, Given, Model, Step
 from edgekit.pipeline.run._lines import StageLine
 from edgekit.pipeline.sources import is_onnx
 from edgekit.pipeline.train import TrainRequest, train_model
-from edgekit.pipeline.validate import ValidateRequest, open_model, validate_models
+from edgekit.pipeline.validate import COMPARISON_FILE, ValidateRequest, open_model, validate_models
 from edgekit.pruning import Structured
 from edgekit.quantize import FLAVOURS, Awareness
 from edgekit.results import Latency
@@ -38,7 +40,8 @@ from edgekit.training import STATE_FILE, EpochResult, Recipe, recipe
 from edgekit.training import Step as TrainingStep
 from edgekit.validate import runner, session
 
-QAT_STATE = "qat.state"
+QAT_STATE, GATE, PAGE = "qat.state", "gate.json", "comparison.html"
+COMMAND = "edgekit run"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +135,7 @@ def _export(step: Step, given: Given, work: Path, progress: StartProgress) -> Ma
         given.model.name, work, "none", _overrides(given, given.model), given.target, pipeline.run.jetpack,
         pipeline.export.opset if pipeline.export is not None else None,
         evaluation=given.path(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
-        seed=pipeline.run.seed, threads=pipeline.run.threads, command="edgekit run",
+        seed=pipeline.run.seed, threads=pipeline.run.threads, command=COMMAND,
     )  # fmt: skip
     if step == "quantize":
         assert table is not None
@@ -192,15 +195,20 @@ def _gate(step: Step, given: Given, work: Path, progress: StartProgress) -> Made
     pipeline, table = given.pipeline, given.pipeline.gate
     assert table is not None
     assert given.baseline is not None
-    result = gate(
-        given.baseline, str(given.model.name), table, pipeline.data, given.folder, pipeline.run.threads, progress
-    )
-    write_json(work / GATE, result)
-    outcome = result["outcome"]
-    passed = outcome == "pass" or (table.allow_inconclusive and outcome == "inconclusive")
-    reasons = [f"{check['name']} {check['outcome']}: {check['reason']}" for check in result["checks"]]
-    facts = {"passed": passed, "outcome": outcome, "reason": "; ".join(reasons)}
-    return Made((GATE,), (), facts, tuple(map(str, result["notes"])))
+    limits = GateLimits(**table.model_dump(exclude={"enabled", "baseline"}))
+    committed = given.baseline.suffix == ".json"
+    request = GateRequest(
+        str(given.model.name), None if committed else str(given.baseline), limits=merged(limits, {}),
+        evaluation=given.path(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
+        threads=pipeline.run.threads, command=COMMAND,
+    )  # fmt: skip
+    if committed:
+        request = dataclasses.replace(request, committed=given.baseline)
+    result = gate_models(request, progress=progress).result
+    write_json(work / GATE, dataclasses.asdict(result))
+    passed = result.outcome == "pass" or (table.allow_inconclusive and result.outcome == "inconclusive")
+    reason = "; ".join(f"{check.name} {check.outcome}: {check.reason}" for check in result.checks)
+    return Made((GATE,), (), {"passed": passed, "outcome": result.outcome, "reason": reason}, result.notes)
 
 
 def _validate(step: Step, given: Given, work: Path, progress: StartProgress) -> Made:
@@ -209,11 +217,12 @@ def _validate(step: Step, given: Given, work: Path, progress: StartProgress) -> 
     request = ValidateRequest(
         str(given.baseline), str(given.model.name), evaluation=given.path(pipeline.data.eval),
         evaluation_samples=pipeline.data.eval_samples, max_drop=table.max_drop, threads=pipeline.run.threads,
+        diagnose=table.diagnose, html=work / PAGE if table.html else None, output=work, command=COMMAND,
     )  # fmt: skip
-    outcome = validate_models(request, progress=progress)
-    write_json(work / COMPARISON, dataclasses.asdict(outcome))
-    facts = {"passed": outcome.verdict.passed, "reason": outcome.verdict.reason}
-    return Made((COMPARISON,), (), facts, tuple(str(getattr(note, "text", note)) for note in outcome.notes))
+    comparison = validate_models(request, progress=progress)
+    files = (COMPARISON_FILE, PAGE) if table.html else (COMPARISON_FILE,)
+    facts = {"passed": comparison.verdict.passed, "reason": comparison.verdict.reason}
+    return Made(files, (), facts, comparison.notes)
 
 
 def _measure(step: Step, given: Given, work: Path, progress: StartProgress) -> Made:

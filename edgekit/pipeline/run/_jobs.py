@@ -16,7 +16,6 @@ BASELINE = "baseline"
 Step = Literal["train", "baseline", "prune", "recover", "export", "quantize", "build", "validate", "gate"]
 STEPS: tuple[Step, ...] = get_args(Step)
 CHECKPOINT, FP32, INT8 = "model.safetensors", "model.fp32.onnx", "model.int8.onnx"
-COMPARISON, GATE = "comparison.json", "gate.json"
 # Steps whose result is a model, and the files that may be it, the last made first.
 MODELS: Mapping[Step, tuple[str, ...]] = {
     "train": (CHECKPOINT,),

@@ -261,6 +261,10 @@ class ValidateTable(StageTable):
     """Model to compare with. Default: the model before pruning and quantization, in FP32."""
     max_drop: Points | None = None
     """The run exits 1 when top-1 (without labels: agreement) drops by more points."""
+    diagnose: bool = False
+    """Look for where the loss comes from, layer by layer."""
+    html: bool = False
+    """Write comparison.html, one page for everybody."""
 
 
 class GateTable(StageTable):

@@ -95,8 +95,11 @@ def test_another_option_makes_its_stage_and_those_after_it_again(copy: Callable[
 
 def test_a_stage_is_made_again_from_where_it_is_asked(copy: Callable[[], Path], finished: Finished) -> None:
     path = copy()
-    again = run(path, start_from="validate")
+    again = run(path, "validate.html=true", start_from="validate")
     assert made(again) == ["validate"]
+    assert (
+        (path.parent / "edgekit-run" / "validate" / "comparison.html").read_text().lower().startswith("<!doctype html>")
+    )
     assert bytes_of(again) == bytes_of(finished[1])
     with pytest.raises(UsageError, match="EK010 --from: the pipeline has no stage 'prune'; take one of baseline, "):
         run(path, start_from="prune")
@@ -269,10 +272,14 @@ def test_an_onnx_file_goes_through_the_stages_that_take_one(copy: Callable[[], P
 
 
 def test_a_gate_stage_is_judged(copy: Callable[[], Path]) -> None:
-    pytest.importorskip("edgekit.validate.gate")
-    outcome = run(copy(), "gate.max_size=0.9x")
+    path = copy()
+    outcome = run(path, "gate.max_size=0.9x")
     assert stage(outcome, "gate").facts["outcome"] == "pass"
-    assert not run(copy(), "gate.max_size=0.1x").passed
+    assert facts(path.parent / "edgekit-run" / "gate" / "gate.json")["checks"][0]["name"] == "max_size"
+    assert outcome.passed
+    failed = run(path, "gate.max_size=0.1x")
+    assert made(failed) == ["gate"]
+    assert not failed.passed
 
 
 def test_other_bytes_from_the_same_inputs_are_said(copy: Callable[[], Path]) -> None:
