@@ -14,14 +14,6 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK003": "an output cannot be written",
         "EK004": "a package is missing or too old",
         "EK006": "the machine has too little memory",
-        # EK020 to EK029: sweeps and clusters
-        "EK020": "no Ray cluster can be reached",
-        "EK021": "the Ray cluster lost the work",
-        "EK022": "a worker has other versions than this machine",
-        "EK023": "the sweep file is wrong",
-        "EK024": "the study was made with other settings",
-        "EK025": "no candidate keeps the limits",
-        "EK026": "another sweep is going on in the folder",
         # EK010 to EK019: pipelines, their cache and their lock file
         "EK010": "the pipeline file is wrong",
         "EK011": "a file that the pipeline needs does not exist",
@@ -30,6 +22,14 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK014": "a cache entry is damaged",
         "EK015": "the lock file or the record of a run is damaged",
         "EK016": "the two cannot be compared layer by layer",
+        # EK020 to EK029: sweeps and clusters
+        "EK020": "no Ray cluster can be reached",
+        "EK021": "the Ray cluster lost the work",
+        "EK022": "a worker has other versions than this machine",
+        "EK023": "the sweep file is wrong",
+        "EK024": "the study was made with other settings",
+        "EK025": "no candidate keeps the limits",
+        "EK026": "another sweep is going on in the folder",
         # EK1xx: models and checkpoints
         "EK101": "the model file does not exist",
         "EK102": "the file is not a model in a known format",

@@ -66,7 +66,9 @@ def _print(entries: tuple[Listed, ...], folder: Path, *, as_json: bool) -> None:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         table.add_row(entry.name, f"{entry.size_bytes:,}", used, common.printable(entry.fault))
     console.print(table)
-    console.print(f"{len(entries)} results, {sum(entry.size_bytes for entry in entries):,} bytes in {folder}/")
+    console.print(
+        f"{len(entries)} results, {sum(entry.size_bytes for entry in entries):,} bytes in {folder}/", soft_wrap=True
+    )
 
 
 def _print_removed(going: list[Listed], *, dry_run: bool, as_json: bool) -> None:

@@ -21,8 +21,8 @@ from edgekit.models import NO_OVERRIDES, Overrides
 from edgekit.pipeline.html_report import write_html
 from edgekit.pipeline.images import evaluation_images
 from edgekit.pipeline.measuring import BATCH, StartProgress, silent
-from edgekit.pipeline.sources import Source, is_onnx
-from edgekit.pipeline.validate import ValidateRequest, diagnosis, open_model, require_same, validate_models
+from edgekit.pipeline.sources import Source
+from edgekit.pipeline.validate import ValidateRequest, diagnosis, identity_of, open_model, require_same, validate_models
 from edgekit.results import (
     Comparison,
     GateResult,
@@ -246,9 +246,9 @@ def _answer(request: GateRequest, progress: StartProgress, beside: Baseline | No
     advance = progress("evaluating", len(images))
     with contextlib.closing(batches(images, source.preprocessing, BATCH)) as stream:
         correct = evaluate(remembering, stream, progress=advance).top1
-    # A checkpoint is not what ran: another edgekit may export it otherwise.
-    sha256 = source.sha256 if is_onnx(request.candidate) else hashlib.sha256(blob).hexdigest()
-    answers = Answers(sha256, len(blob), digest.hexdigest(), np.concatenate(classes), correct)
+    answers = Answers(
+        *identity_of(request.candidate, source, blob), digest.hexdigest(), np.concatenate(classes), correct
+    )
     return _Answered(source, images, answers)
 
 

@@ -203,11 +203,16 @@ def _require_same_task(first: Source, second: Source) -> None:
             require_same(f"the order of their classes, at class {index}", one, other, where)
 
 
-def _compared(model: str, source: Source, blob: bytes, accuracy: Accuracy) -> ComparedModel:
+def identity_of(model: str, source: Source, blob: bytes) -> tuple[str, int]:
+    """Return SHA-256 and bytes of a model: of the file itself, as other tools see it, else of what ran."""
     if is_onnx(model) and _holds_its_weights(Path(model)):
-        # The file itself, as other tools see it: what ran has edgekit's metadata in addition.
-        return ComparedModel(source.name, source.sha256, Path(model).stat().st_size, accuracy)
-    return ComparedModel(source.name, hashlib.sha256(blob).hexdigest(), len(blob), accuracy)
+        # What ran has edgekit's metadata in addition.
+        return source.sha256, Path(model).stat().st_size
+    return hashlib.sha256(blob).hexdigest(), len(blob)
+
+
+def _compared(model: str, source: Source, blob: bytes, accuracy: Accuracy) -> ComparedModel:
+    return ComparedModel(source.name, *identity_of(model, source, blob), accuracy)
 
 
 def _holds_its_weights(path: Path) -> bool:
