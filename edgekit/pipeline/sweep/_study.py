@@ -142,16 +142,15 @@ class Study:
                 self._finish(trial)
 
     def _finish(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Tell what an interrupted run did not; where nothing was measured yet, the candidate is next."""
+        """Tell what an interrupted run did not."""
         states = self._optuna.trial.TrialState
         if _MEASUREMENT in trial.user_attrs:
             measurement = Measurement.from_dict(trial.user_attrs[_MEASUREMENT])
             if measurement.failure is None:
                 self._study.tell(trial.number, measurement.losses(self._settings))
                 return
+        # With the seed that it had, the same question is asked again, and has the same answer.
         self._study.tell(trial.number, state=states.FAIL)
-        if trial.params and _MEASUREMENT not in trial.user_attrs:
-            self._study.enqueue_trial(trial.params)
 
     def _trial(self, number: int, candidate: Candidate, measurement: Measurement) -> Trial:
         state: State = "measured" if len(measurement.images) == self._shares else "stopped"
