@@ -34,25 +34,37 @@ def dominates(first: Standing, second: Standing) -> bool:
 
 def front(standings: Sequence[Standing]) -> list[int]:
     """Return the places of those that keep their limits and that none dominates; of equals the first."""
-    chosen = []
-    for place, mine in enumerate(standings):
-        beaten = any(dominates(other, mine) for other in standings)
-        repeated = any(other == mine for other in standings[:place])
-        if not mine.excess and not beaten and not repeated:
+    feasible = [place for place, standing in enumerate(standings) if not standing.excess]
+    chosen: list[int] = []
+    # In this order none is dominated by one that comes later.
+    for place in sorted(feasible, key=lambda place: (standings[place].losses, place)):
+        mine = standings[place]
+        if not any(standings[other] == mine or dominates(standings[other], mine) for other in chosen):
             chosen.append(place)
-    return chosen
+    return sorted(chosen)
 
 
 def ranks(standings: Sequence[Standing]) -> list[int]:
-    """Return the rank of each: 0 where none dominates it, 1 where only those of rank 0 do, and so on."""
-    left = set(range(len(standings)))
+    """Return the rank of each: 0 where none dominates it, 1 where only those of rank 0 do, and so on.
+
+    The fast non-dominated sort of Deb et al. 2002.
+    """
+    beaten = [[place for place, other in enumerate(standings) if dominates(mine, other)] for mine in standings]
+    beaters = [0] * len(standings)
+    for places in beaten:
+        for place in places:
+            beaters[place] += 1
     found = [0] * len(standings)
+    following = [place for place, count in enumerate(beaters) if not count]
     rank = 0
-    while left:
-        best = {mine for mine in left if not any(dominates(standings[other], standings[mine]) for other in left)}
-        for place in best:
+    while following:
+        current, following = following, []
+        for place in current:
             found[place] = rank
-        left -= best
+            for other in beaten[place]:
+                beaters[other] -= 1
+                if not beaters[other]:
+                    following.append(other)
         rank += 1
     return found
 

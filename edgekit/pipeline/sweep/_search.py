@@ -26,6 +26,8 @@ from edgekit.pipeline.sweep._trial import Ground, Job, run_trial, standing
 from edgekit.pipeline.validate import require_same
 
 PIECES_FOLDER = "work"
+# A candidate is compared with so many at most: more would say the same, and sorting takes their square.
+_COMPARED = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,10 +148,11 @@ def _search(
 
 
 def _seen(trials: Sequence[Trial], settings: SweepSettings, count: int) -> tuple[tuple[Standing, ...], ...]:
-    """Return how those stood that saw each share."""
+    """Return how those stood that saw each share; of many, the last."""
+    saw = ([trial for trial in trials if len(trial.measurement.images) > share] for share in range(count))
     return tuple(
-        tuple(standing(trial.measurement, settings, share) for trial in trials if len(trial.measurement.images) > share)
-        for share in range(count)
+        tuple(standing(trial.measurement, settings, share) for trial in each[-_COMPARED:])
+        for share, each in enumerate(saw)
     )
 
 

@@ -62,6 +62,8 @@ class Study:
         self._study = self._open(storage, made_from)
         self._proposed: dict[int, tuple[optuna.Trial, Candidate]] = {}
         self.trials: list[Trial] = []
+        # What each candidate that was proposed came to; None while nobody knows.
+        self._known: dict[Candidate, Measurement | None] = {}
         self._asked = 0
         self._resume()
 
@@ -77,17 +79,18 @@ class Study:
         for _ in range(_REPEATS):
             trial = self._ask()
             candidate = _suggest(trial, self._settings.space)
-            if not self._is_known(candidate):
+            if candidate not in self._known:
                 break
             self._tell_again(trial, candidate)
         else:
-            untried = [candidate for candidate in self._space if not self._is_known(candidate)]
+            untried = [candidate for candidate in self._space if candidate not in self._known]
             chosen = random.Random(self._seed()).choice(untried)
             self._study.enqueue_trial(_parameters(chosen, self._settings.space))
             trial = self._ask()
             candidate = _suggest(trial, self._settings.space)
         trial.set_user_attr(_CANDIDATE, candidate.as_dict())
         self._proposed[trial.number] = (trial, candidate)
+        self._known[candidate] = None
         return trial.number, candidate
 
     def tell(self, number: int, measurement: Measurement) -> Trial:
@@ -96,6 +99,7 @@ class Study:
         self._tell(trial, measurement, told_before=False)
         told = self._trial(number, candidate, measurement)
         self.trials.append(told)
+        self._known[candidate] = measurement
         return told
 
     def _open(self, storage: str, made_from: str) -> optuna.Study:
@@ -134,6 +138,7 @@ class Study:
                 measurement = Measurement.from_dict(attributes[_MEASUREMENT])
                 candidate = Candidate(**attributes[_CANDIDATE])
                 self.trials.append(self._trial(trial.number, candidate, measurement))
+                self._known[candidate] = measurement
                 self._asked += 1
             elif _REPEAT in attributes:
                 self._asked += 1
@@ -142,30 +147,24 @@ class Study:
                 self._finish(trial)
 
     def _finish(self, trial: optuna.trial.FrozenTrial) -> None:
-        """Tell what an interrupted run did not; where nothing was measured yet, the candidate is next."""
+        """Tell what an interrupted run did not."""
         states = self._optuna.trial.TrialState
         if _MEASUREMENT in trial.user_attrs:
             measurement = Measurement.from_dict(trial.user_attrs[_MEASUREMENT])
             if measurement.failure is None:
                 self._study.tell(trial.number, measurement.losses(self._settings))
                 return
+        # With the seed that it had, the same question is asked again, and has the same answer.
         self._study.tell(trial.number, state=states.FAIL)
-        if trial.params and _MEASUREMENT not in trial.user_attrs:
-            self._study.enqueue_trial(trial.params)
 
     def _trial(self, number: int, candidate: Candidate, measurement: Measurement) -> Trial:
         state: State = "measured" if len(measurement.images) == self._shares else "stopped"
         return Trial(number, candidate, measurement, "failed" if measurement.failure is not None else state)
 
-    def _is_known(self, candidate: Candidate) -> bool:
-        tried = any(trial.candidate == candidate for trial in self.trials)
-        return tried or any(other == candidate for _, other in self._proposed.values())
-
     def _tell_again(self, trial: optuna.Trial, candidate: Candidate) -> None:
         """Tell at once what a candidate came to that was tried before; nothing where that is not known yet."""
         trial.set_user_attr(_REPEAT, True)
-        known = [tried.measurement for tried in self.trials if tried.candidate == candidate]
-        self._tell(trial, known[0] if known else None, told_before=True)
+        self._tell(trial, self._known[candidate], told_before=True)
 
     def _tell(self, trial: optuna.Trial, measurement: Measurement | None, *, told_before: bool) -> None:
         usable = measurement is not None and measurement.failure is None
