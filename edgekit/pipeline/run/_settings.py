@@ -5,10 +5,11 @@ Nothing heavy is imported here: a run that finds everything in the cache must no
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from edgekit.spec import Activation, CalibrationMethod, Effort, Padding, Quantization
 
@@ -267,6 +268,15 @@ class ValidateTable(StageTable):
     """Write comparison.html, one page for everybody."""
 
 
+def _size(value: int | str) -> int | str:
+    """Return a size in bytes, or a ratio as `edgekit gate --max-size` reads it."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if value == 0 or (isinstance(value, str) and not re.fullmatch(r"\d+(\.\d+)?x", value)):
+        raise ValueError('bytes as 1500000, or a ratio to the baseline\'s size as "0.3x"')
+    return value
+
+
 class GateTable(StageTable):
     """Hold the last model against limits, as `edgekit gate` does."""
 
@@ -276,7 +286,7 @@ class GateTable(StageTable):
     """Largest drop of top-1 allowed, in points."""
     min_agreement: Points | None = None
     """Smallest share of images with the same answer, in percent."""
-    max_size: Annotated[int, Field(gt=0)] | Annotated[str, Field(pattern=r"^\d+(\.\d+)?x$")] | None = None
+    max_size: Annotated[int | str, AfterValidator(_size)] | None = None
     """Largest size: bytes as 1500000, or a ratio to the baseline's as "0.3x"."""
     min_speedup: Ratio | None = None
     """Smallest speed-up over the baseline."""
