@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from torch import nn
 
 from edgekit.errors import ModelError
 from edgekit.files import sha256_of
+from edgekit.models import save_checkpoint
 from edgekit.models._checkpoint import read_checkpoint
 
 Tensors = dict[str, torch.Tensor]
@@ -262,3 +264,15 @@ def test_weights_that_are_not_finite_as_float32_are_ek110(tmp_path: Path, value:
     error = refusal(saved(tmp_path, tensors))
     assert error.code == "EK110"
     assert error.what.startswith("classifier.weight ")
+
+
+def test_a_checkpoint_that_is_written_again_has_the_same_bytes_and_reads_as_before(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5))
+    # Enough keys that an order left to chance would hardly be the same twice.
+    metadata = {f"key {letter} é": f'"{letter}"' for letter in "qwertyuiopasdfgh"}
+    for name in ("first", "second"):
+        save_checkpoint(tmp_path / name, module, metadata)
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
+    with safetensors.safe_open(tmp_path / "first", framework="pt") as file:
+        assert file.metadata() == metadata
+        assert all(torch.equal(file.get_tensor(name), module.state_dict()[name]) for name in file.keys())  # noqa: SIM118
