@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import onnx
 
 from edgekit.results import Diagnosis, Finding, LayerError
 from edgekit.validate._evaluate import Batch, Progress
-from edgekit.validate.findings._layer_error import Observation, images_of, observe
+from edgekit.validate.findings._layer_error import Observation, observe
 from edgekit.validate.findings._network import Network
 from edgekit.validate.findings._restore import restored_kl
 from edgekit.validate.findings.causes import RULES, Rule
@@ -19,11 +18,10 @@ from edgekit.validate.findings.causes.preprocessing_mismatch import differing_me
 PASSES = 2
 """How often a diagnosis goes over the images: `progress` is called so many times for each."""
 
-# Images that tell what channels were multiplied by: one number a channel out of thousands of values.
-_GAIN_IMAGES = 4
 # A layer this near to FP32 is not the one that loses: an error of a thirtieth of a percent in amplitude.
 _NEGLIGIBLE_DB = 70.0
 _MOST_TRIED = 96
+_LIKE_THE_WORST_DB = 15.0
 # A cause matters if at least so much goes away when its layers run in float.
 _SHARE = 10.0
 _NATS = 0.003
@@ -71,8 +69,6 @@ def diagnose(
             a model.
     """
     network = Network(baseline, candidate)
-    if network.equalized:
-        network.fit_gains(list(itertools.islice(images_of(batches()), _GAIN_IMAGES)))
     observations, kl, images = observe(network, batches(), progress=progress)
     suspects = tuple(_suspects(observations, network))
     tried = _worth_trying(observations, network)
@@ -109,6 +105,10 @@ def _suspects(observations: Sequence[Observation], network: Network) -> Iterator
             if evidence is not None:
                 seen[place] = evidence
                 told.add((rule.concerns, place))
+        if seen and rule.concerns == "output":
+            # Ranges are chosen layer by layer: one that is a little off does not belong to one that is far off.
+            limit = observations[next(iter(seen))].own_sqnr_db + _LIKE_THE_WORST_DB
+            seen = {place: text for place, text in seen.items() if observations[place].own_sqnr_db <= limit}
         if seen:
             yield _Suspect(rule, tuple(seen), tuple(seen.values()))
 

@@ -72,6 +72,21 @@ class Weight:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Filters:
+    """The weights of a convolution, (output channels, input channels of a group, height, width).
+
+    Attributes:
+        candidate: What the candidate multiplies with, whether that is quantized or not.
+        baseline: What the baseline multiplies with.
+        groups: Groups of channels.
+    """
+
+    candidate: npt.NDArray[np.float32]
+    baseline: npt.NDArray[np.float32]
+    groups: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Layer:
     """One computing node of the candidate with the activation behind it and the Q/DQ of what it writes.
 
@@ -83,6 +98,7 @@ class Layer:
         sources: Places of the layers whose outputs its node reads, in order; -1 for anything else.
         quantizer: Q/DQ of what it writes; None when that stays in float.
         weight: Its quantized weight; None when it has none.
+        filters: The weights of a convolution in both models; None for anything else.
         candidate: What computes `tensors` from tensors in float.
         kernel: What computes `tensors` and the integers they are made of, from the integers before it: onnxruntime runs
             its integer kernel. None where nothing before it is quantized.
@@ -96,6 +112,7 @@ class Layer:
     sources: tuple[int, ...]
     quantizer: Quantizer | None
     weight: Weight | None
+    filters: Filters | None
     candidate: Segment
     kernel: Segment | None
     baseline: Segment | None
@@ -216,6 +233,7 @@ def _layer(
         sources=() if node is None else tuple(made_by.get(name, -1) for name in node.input),
         quantizer=_quantizer(candidate, root),
         weight=None if node is None else _weight(candidate, node),
+        filters=None if node is None else _filters(baseline, candidate, node, segment),
         candidate=candidate.cut(tensors, _without(made_by, root)),
         kernel=None,
         baseline=segment if known else None,
@@ -237,6 +255,21 @@ def _behind(candidate: Graph, integers: Mapping[str, int]) -> set[str]:
     return {
         node.output[0] for name in integers for node in candidate.readers(name) if node.op_type == "DequantizeLinear"
     }
+
+
+def _filters(baseline: Graph, candidate: Graph, node: onnx.NodeProto, segment: Segment) -> Filters | None:
+    nodes = () if segment.model is None else segment.model.graph.node
+    twins = [twin for twin in nodes if twin.op_type == "Conv"]
+    if node.op_type != "Conv" or len(twins) != 1:
+        return None
+    own, other = candidate.constants.get(node.input[1]), baseline.constants.get(twins[0].input[1])
+    if own is None or other is None or own.shape != other.shape or own.ndim != 4:
+        return None
+    return Filters(own, other, _groups(node))
+
+
+def _groups(node: onnx.NodeProto) -> int:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def _quantizer(graph: Graph, root: str) -> Quantizer | None:
@@ -262,6 +295,5 @@ def _weight(graph: Graph, node: onnx.NodeProto) -> Weight | None:
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     axis = 0 if node.op_type == "Conv" or transposed else values.ndim - 1
     rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
-    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     step = graph.constants[maker.input[1]].astype(np.float64).reshape(-1)
-    return Weight(rows, step, node.op_type == "Conv" and groups > 1 and values.shape[1] == 1)
+    return Weight(rows, step, node.op_type == "Conv" and _groups(node) > 1 and values.shape[1] == 1)

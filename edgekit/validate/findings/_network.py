@@ -16,6 +16,7 @@ import onnx
 
 from edgekit.spec import EQUALIZED_KEY
 from edgekit.validate._session import session
+from edgekit.validate.findings._gains import channel_gains
 from edgekit.validate.findings._graph import Graph, Segment
 from edgekit.validate.findings._layers import Layer, not_matching, read_layers
 
@@ -43,7 +44,6 @@ class Network:
         reference, graph = Graph(baseline), Graph(candidate)
         found = read_layers(reference, graph)
         self.layers: Sequence[Layer] = found.layers
-        self.equalized = graph.metadata(EQUALIZED_KEY) is not None
         self._made_by, self._expected_from = found.made_by, found.expected_from
         self._output, self._output_place = graph.output, found.output
         names = [layer.expected for layer in self.layers[1:]]
@@ -52,22 +52,9 @@ class Network:
         self._candidate = [_opened(layer.candidate) for layer in self.layers]
         self._kernels = [_opened(layer.kernel) for layer in self.layers]
         self._baseline = [_opened(layer.baseline) for layer in self.layers]
-        self.gains: list[Array] = [np.ones(1, np.float32) for _ in self.layers]
-
-    def fit_gains(self, images: Sequence[npt.NDArray[np.float32]]) -> None:
-        """Find what the candidate's channels are multiplied by, from each layer's answer to the baseline's inputs."""
-        expected = [self.expected(image) for image in images]
-        for place in range(1, len(self.layers)):
-            if place == self._output_place:
-                continue
-            sums = np.zeros(2)
-            for values in expected:
-                own = self._own_scaled(place, values)
-                axes = tuple(axis for axis in range(own.ndim) if axis != 1)
-                reference = values[place].astype(np.float64)
-                sums = sums + np.stack([(reference * own).sum(axis=axes), (reference**2).sum(axis=axes)]).T
-            gains = np.divide(sums[:, 0], sums[:, 1], out=np.ones(len(sums)), where=sums.min(axis=1) > 0)
-            self.gains[place] = gains.astype(np.float32)
+        # What each channel was multiplied by on purpose, one number for all where none was.
+        equalized = graph.metadata(EQUALIZED_KEY) is not None
+        self.gains = channel_gains(found) if equalized else [np.ones(1, np.float32) for _ in self.layers]
 
     def expected(self, image: npt.NDArray[np.float32]) -> list[Array]:
         """Return what the baseline has where each layer of the candidate ends; the first is the image."""

@@ -111,14 +111,6 @@ def with_one_weight_scale(model: onnx.ModelProto, layer: str) -> onnx.ModelProto
     return with_constant(model, dequantize.input[2], 0)
 
 
-def with_bias_in_other_steps(model: onnx.ModelProto, layer: str, times: int) -> onnx.ModelProto:
-    """The same bias in finer steps than those of input times weight: the same by the standard, wrong in a kernel."""
-    dequantize = maker(model, node(model, layer).input[2])
-    integers, steps = (constant(model, name) for name in dequantize.input[:2])
-    model = with_constant(model, dequantize.input[0], integers * times)
-    return with_constant(model, dequantize.input[1], steps / times)
-
-
 def with_bias_moved(model: onnx.ModelProto, layer: str, by: float) -> onnx.ModelProto:
     """A constant added to the bias of every channel."""
     dequantize = maker(model, node(model, layer).input[2])

@@ -151,7 +151,7 @@ def test_channels_that_were_equalized_are_compared_as_they_were_before(
 
 def test_a_fault_is_found_among_equalized_channels(fp32: onnx.ModelProto, calibration: Floats, images: Floats) -> None:
     baseline = with_relu(fp32)
-    broken = with_output_range(quantized(with_large_channel(baseline, LAYER, NEXT, 3), calibration), LAYER, times=0.1)
+    broken = with_output_range(quantized(with_large_channel(baseline, LAYER, NEXT, 3), calibration), LAYER, times=0.2)
     broken.metadata_props.add(key=EQUALIZED_KEY, value="channels are scaled")
     (finding,) = diagnosed(baseline, broken, images).findings
     assert (finding.cause, finding.layer) == ("clipped-range", LAYER)

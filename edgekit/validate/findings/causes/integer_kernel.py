@@ -1,7 +1,6 @@
 """The processor's integer kernel computes something else than the file says.
 
-x86 without VNNI adds two products of uint8 and int8 in 16 bits, which saturate; and every integer kernel adds the
-integers of a bias as they are, in steps of input scale times weight scale, whatever scale the file gives for it.
+x86 without VNNI adds two products of uint8 and int8 in 16 bits, which saturate.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ RULE = Rule(
     "kernel",
     "layers that the integer kernel gets wrong",
     "make the file for this processor: edgekit export --quantize static, on it, keeps neighbouring weights small; "
-    "edgekit inspect --target cpu-avx2 --fix FILE mends what is there (rules EKL208 and EKL211)",
+    "edgekit inspect --target cpu-avx2 --fix FILE mends what is there (rule EKL211)",
     _has_kernel,
     check,
 )
