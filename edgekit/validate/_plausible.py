@@ -24,6 +24,8 @@ _LEVEL: Final = 0.05
 _BELIEVED: Final = 0.5
 # A renaming of classes must explain at least this share of the images.
 _RENAMED_SHARE: Final = 0.1
+# Of the images of a class, and of those that get an answer, so many have the other as well.
+_MOSTLY: Final = 0.5
 _NAMED_IN_MESSAGE: Final = 3
 
 
@@ -86,14 +88,19 @@ def _renamed(labels: NDArray[np.int32], sides: Sequence[Evaluation]) -> list[tup
 
 
 def _names(labels: NDArray[np.int32], answers: NDArray[np.int32], classes: int) -> NDArray[np.int64]:
-    """Return for each class the answer that belongs to it more than to any other, or itself where none does."""
+    """Return for each class the answer that mostly goes with it, both ways, or itself where none does.
+
+    Both ways: a weak model that gives one answer for nearly everything gives it to the images of no class mostly.
+    """
     from scipy.sparse import coo_array
 
     counts = coo_array((np.ones(len(labels)), (labels, answers)), shape=(classes, classes)).tocsr()
     answer_of, label_of = (np.asarray(counts.argmax(axis=axis)) for axis in (1, 0))
     own = np.arange(classes)
-    seen = np.isin(own, labels)
-    names: NDArray[np.int64] = np.where(seen & (label_of[answer_of] == own), answer_of, own)
+    both = np.asarray(counts[own, answer_of]).ravel()
+    of_label, of_answer = (np.asarray(counts.sum(axis=axis)).ravel() for axis in (1, 0))
+    mostly = (both > _MOSTLY * of_label) & (both > _MOSTLY * of_answer[answer_of])
+    names: NDArray[np.int64] = np.where(mostly & (label_of[answer_of] == own), answer_of, own)
     return names
 
 
