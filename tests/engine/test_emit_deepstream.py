@@ -145,7 +145,7 @@ def test_the_notes_say_what_was_done_and_what_differs(cifar: Emitted, v2: Emitte
     assert "their ratio" not in text
     assert "compared with the model's own on 4 images of noise: the logits differ by" in text
     assert "a Softmax stands at the end" in text
-    assert "src-crop=420:0:1080:1080" in text
+    assert "src-crop=452:32:1016:1016" in text
     others = "\n".join(note.text for note in v2.notes)
     assert "their ratio is in the weights of" in others
     assert "64/72 of the short side" in others
