@@ -30,7 +30,7 @@ def ray_workers(address: str | None = None, count: int | None = None) -> Iterato
 
     Args:
         address: `HOST:PORT` or `ray://HOST:PORT` of a cluster; `auto` takes the one that this machine belongs to.
-            None starts one on this machine, which nobody else can reach.
+            None starts one on this machine; Ray lets nobody into it who has not the token of this user.
         count: Pieces of work at the same time; None takes one for each core of the cluster.
 
     Raises:
@@ -44,10 +44,7 @@ def ray_workers(address: str | None = None, count: int | None = None) -> Iterato
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if address is None:
-        options |= {
-            "num_cpus": count, "include_dashboard": False, "_node_ip_address": "127.0.0.1",
-            "object_store_memory": _STORE_BYTES,
-        }  # fmt: skip
+        options |= {"num_cpus": count, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     else:
         _require_answer(address)
         options |= {"address": address}
