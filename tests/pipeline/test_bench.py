@@ -43,7 +43,7 @@ def test_files_and_architectures_are_timed_in_one_run(beside: tuple[Bench, Path]
     assert {model.runtime for model in bench.models} == {f"onnxruntime {onnxruntime.__version__}"}
     assert [model.threads for model in bench.models] == [1, 1]
     assert first.size_bytes == pytest.approx(foreign.stat().st_size, rel=0.01)
-    assert (first.input_size, tiny.input_size) == (96, 32)
+    assert (first.input_size, tiny.input_size) == (128, 32)
     for model in bench.models:
         assert len(model.samples_ms) >= 10
         assert 0 < model.frame_ms.p50 <= model.frame_ms.p90 <= model.frame_ms.p99
@@ -71,7 +71,7 @@ def test_the_result_is_written_with_what_it_takes_to_read_it(beside: tuple[Bench
 
 
 def test_models_for_different_images_are_noted(beside: tuple[Bench, Path]) -> None:
-    assert any("images of different sizes (32, 96 pixels)" in note for note in beside[0].notes)
+    assert any("images of different sizes (32, 128 pixels)" in note for note in beside[0].notes)
 
 
 def test_without_a_name_it_is_the_model_that_ships_and_memory_can_be_left_out() -> None:

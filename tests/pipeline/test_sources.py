@@ -23,7 +23,7 @@ from edgekit.validate import runner, session
 
 Described = Callable[..., Path]
 SMALL = ModelSpec("mobilenet_v2", 0.35, 5, 64)
-STORED = Preprocessing(96, 104, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
+STORED = Preprocessing(128, 136, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
 ASSUMED_MEAN = "ImageNet's mean and standard deviation are assumed"
 
 
@@ -109,11 +109,11 @@ def test_an_onnx_file_is_told_by_its_suffix() -> None:
 def test_a_foreign_onnx_file_is_described_by_its_shapes_and_assumptions(foreign: Path) -> None:
     source = open_source(foreign, NO_OVERRIDES, None)
     assert (source.num_classes, source.class_names, source.spec, source.module) == (10, None, None, None)
-    assert source.preprocessing == Preprocessing(96, 110)
+    assert source.preprocessing == Preprocessing(128, 146)
     assert ASSUMED_MEAN in texts(source)
-    told = Overrides(mean=(0.1,) * 3, std=(0.2,) * 3, resize=100)
+    told = Overrides(mean=(0.1,) * 3, std=(0.2,) * 3, resize=130)
     source = open_source(foreign, told, None)
-    assert source.preprocessing == Preprocessing(96, 100, (0.1,) * 3, (0.2,) * 3)
+    assert source.preprocessing == Preprocessing(128, 130, (0.1,) * 3, (0.2,) * 3)
     assert "assumed" not in texts(source)
 
 
@@ -128,9 +128,9 @@ def test_metadata_of_an_onnx_file_wins_over_defaults_and_the_user_over_both(desc
 
 def test_an_onnx_file_comes_out_with_its_description_and_its_own_metadata(described: Described) -> None:
     path = described(preprocessing=STORED.to_json(), author="somebody")
-    model = open_source(path, Overrides(resize=112), None).model
+    model = open_source(path, Overrides(resize=150), None).model
     after = stored(model)
-    assert Preprocessing.from_json(after["edgekit.preprocessing"]) == dataclasses.replace(STORED, resize=112)
+    assert Preprocessing.from_json(after["edgekit.preprocessing"]) == dataclasses.replace(STORED, resize=150)
     assert after["edgekit.version"] == edgekit.__version__
     assert after["edgekit.source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert after["edgekit.author"] == "somebody"
@@ -206,7 +206,7 @@ def test_random_weights_are_the_same_each_time_and_said_to_be_random() -> None:
 
 
 def test_all_ways_to_the_shipped_model_compute_the_same(shipped_source: Source, foreign: Path) -> None:
-    images = np.random.default_rng(0).normal(0, 1, (2, 3, 96, 96)).astype(np.float32)
+    images = np.random.default_rng(0).normal(0, 1, (2, 3, 128, 128)).astype(np.float32)
     again = open_source(foreign, NO_OVERRIDES, None)
     first, second = (
         runner(session(source.model.SerializeToString(), threads=1))(images) for source in (shipped_source, again)
