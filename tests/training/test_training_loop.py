@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from training_runs import IMAGES, QUICK, SAMPLE, SPEC, new_module, run, same, timeless, weights
+from training_runs import IMAGES, PREPROCESSING, QUICK, SAMPLE, SPEC, new_module, run, same, timeless, weights
 
 from edgekit.data import Augmentation, open_images
 from edgekit.errors import DataError, TrainingError, UsageError
@@ -127,7 +127,7 @@ def test_steps_are_reported_with_running_means(tmp_path: Path) -> None:
 def test_the_loss_is_the_smoothed_cross_entropy(tmp_path: Path, smoothing: float) -> None:
     quick = dataclasses.replace(ONE_EPOCH, label_smoothing=smoothing, batch_size=len(IMAGES))
     trained = run(tmp_path, recipe=quick, seed=4)
-    loader = TrainingImages(IMAGES, SAMPLE.preprocessing, quick.augmentation, seed=4)
+    loader = TrainingImages(IMAGES, PREPROCESSING, quick.augmentation, seed=4)
     (images, labels), *_ = loader.epoch(0, len(IMAGES))
     with torch.no_grad():
         logarithms = F.log_softmax(new_module().train()(images), dim=1)
@@ -144,7 +144,7 @@ def test_the_gradient_is_clipped_to_its_limit(tmp_path: Path, limit: float | Non
         norms.append(torch.stack(gradients).norm().item())
 
     quick = dataclasses.replace(ONE_EPOCH, clip_norm=limit)
-    train(module, SPEC, SAMPLE.preprocessing, quick, IMAGES, tmp_path, on_step=on_step)
+    train(module, SPEC, PREPROCESSING, quick, IMAGES, tmp_path, on_step=on_step)
     assert len(norms) == 3
     assert all(norm > 0.05 if limit is None else norm == pytest.approx(0.05, rel=1e-3) for norm in norms)
 

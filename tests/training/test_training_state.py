@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_runs import IMAGES, QUICK, SAMPLE, SPEC, new_module, run
+from training_runs import IMAGES, PREPROCESSING, QUICK, SAMPLE, SPEC, new_module, run
 
 from edgekit.errors import TrainingError
 from edgekit.spec import ModelSpec
@@ -159,7 +159,7 @@ def test_the_state_of_another_run_is_refused_by_what_differs(folder: Path, part:
 
 
 def test_another_preprocessing_is_another_run(folder: Path) -> None:
-    brighter = dataclasses.replace(SAMPLE.preprocessing, mean=(0.5, 0.5, 0.5))
+    brighter = dataclasses.replace(PREPROCESSING, mean=(0.5, 0.5, 0.5))
     with pytest.raises(TrainingError, match=r"EK301 .*preprocessing.mean was \[0\.4914"):
         train(new_module(), SPEC, brighter, ONE_EPOCH, IMAGES, folder, resume=True)
 

@@ -10,12 +10,13 @@ import torch
 
 from edgekit.data import Augmentation, ImageSet, sample
 from edgekit.models import build
-from edgekit.spec import ModelSpec
+from edgekit.spec import ModelSpec, Preprocessing
 from edgekit.training import EpochResult, Recipe, Trained, initialise, train
 
 SAMPLE = sample()
 IMAGES = SAMPLE.calibration.spread(96)
 SPEC = ModelSpec("mobilenet_v1", 0.25, 10, 32)
+PREPROCESSING = Preprocessing(32, 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 QUICK = Recipe(
     "quick", "sgd", 0.05, 3, Augmentation(crop_padding=4, colour_jitter=0.1), batch_size=32, label_smoothing=0.1
 )
@@ -32,7 +33,7 @@ def run(
 ) -> Trained:
     module = new_module(spec)
     initialise(module, recipe, 0)
-    return train(module, spec, SAMPLE.preprocessing, recipe, images, output, **options)
+    return train(module, spec, PREPROCESSING, recipe, images, output, **options)
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:
