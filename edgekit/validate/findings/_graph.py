@@ -63,6 +63,8 @@ class Graph:
                 self.nodes.append(node)
         self.input = next(value.name for value in graph.input if value.name not in self.constants)
         self.output = graph.output[0].name
+        dims = next(value.type.tensor_type.shape.dim for value in graph.input if value.name == self.input)
+        self.input_shape = tuple(dim.dim_value or None for dim in dims)
         self.constants |= self._computed_constants()
         self.made_by = {output: node for node in self.nodes for output in node.output if output}
         self._place = {id(node): index for index, node in enumerate(self.nodes)}

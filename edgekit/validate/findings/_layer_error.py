@@ -145,6 +145,7 @@ class _Sums:
         self._pixels = 1
 
     def add(self, expected: Array, own: Array, whole: Array, said: Array) -> None:
+        expected, own, whole, said = (array[:1] for array in (expected, own, whole, said))
         energies = (expected, own - expected, whole - expected, whole - said)
         self._energies += [_energy(array) for array in energies]
         channels = expected.shape[1] if expected.ndim > 1 else 1

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgekit.errors import ComparisonError
 from edgekit.spec import EQUALIZED_KEY
 from edgekit.validate._session import session
 from edgekit.validate.findings._gains import channel_gains
@@ -49,6 +50,8 @@ class Network:
         names = [layer.expected for layer in self.layers[1:]]
         self._fp32 = session(reference.watching(names).SerializeToString(), threads=1)
         self._names, self._input = names, reference.input
+        self._shapes = reference.input_shape, graph.input_shape
+        self._batch = _fixed_batch(*self._shapes)
         self._candidate = [_opened(layer.candidate) for layer in self.layers]
         self._kernels = [_opened(layer.kernel) for layer in self.layers]
         self._baseline = [_opened(layer.baseline) for layer in self.layers]
@@ -57,8 +60,20 @@ class Network:
         self.gains = channel_gains(found) if equalized else [np.ones(1, np.float32) for _ in self.layers]
 
     def expected(self, image: npt.NDArray[np.float32]) -> list[Array]:
-        """Return what the baseline has where each layer of the candidate ends; the first is the image."""
-        return [image, *self._fp32.run(self._names, {self._input: image})]
+        """Return what the baseline has where each layer of the candidate ends; the first is the image.
+
+        Raises:
+            ComparisonError: EK601 when the image has another size than the models take.
+        """
+        for shape in self._shapes:
+            if any(wanted not in (None, found) for wanted, found in zip(shape[1:], image.shape[1:], strict=False)):
+                raise ComparisonError(
+                    "EK601",
+                    f"an image of shape {list(image.shape[1:])} meets a model for {list(shape[1:])}",
+                    hint="compare models of the same input size, on images prepared for it",
+                )
+        images = self._repeated(image)
+        return [images, *self._fp32.run(self._names, {self._input: images})]
 
     def own(self, place: int, expected: Sequence[Array]) -> Array:
         """Return what a layer of the candidate makes of the baseline's inputs."""
@@ -68,6 +83,10 @@ class Network:
         """Return what every layer makes when the whole candidate runs."""
         return self.restored(frozenset(), [{}] * len(self.layers), image)
 
+    def _repeated(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return as many copies of an image as a model of a fixed batch size takes."""
+        return image if self._batch == 1 else np.repeat(image, self._batch, axis=0)
+
     def restored(self, places: Collection[int], values: Values, image: npt.NDArray[np.float32]) -> Values:
         """Return what every layer makes when those at `places` run in float.
 
@@ -76,6 +95,7 @@ class Network:
             values: What `whole` returned; layers that nothing changes for keep it.
             image: The image.
         """
+        image = self._repeated(image)
         result = list(values)
         changed: set[int] = set()
         for place, layer in enumerate(self.layers):
@@ -97,16 +117,17 @@ class Network:
         return self._unscaled(place, made[self.layers[place].tensors[0]])
 
     def logits(self, values: Values) -> Array:
-        """Return the answer of the candidate."""
-        return values[self._output_place][self._output]
+        """Return the answer of the candidate, one row."""
+        return values[self._output_place][self._output][:1]
 
     def expected_logits(self, expected: Sequence[Array]) -> Array:
-        """Return the answer of the baseline."""
-        return expected[self._output_place]
+        """Return the answer of the baseline, one row."""
+        return expected[self._output_place][:1]
 
     def from_float(self, place: int, values: Values, image: npt.NDArray[np.float32]) -> Mapping[str, Array]:
         """Return what a layer of the candidate makes of given values as the ONNX standard says, not by its kernel."""
         layer, run = self.layers[place], self._candidate[place]
+        image = image if len(image) == self._batch else self._repeated(image)
         return self._made(layer, layer.candidate, run, self._feeds(place, layer.candidate, values, image), image)
 
     def can_restore(self, place: int) -> bool:
@@ -172,6 +193,14 @@ class Network:
 
     def _unscaled(self, place: int, array: Array) -> Array:
         return array if self.gains[place].size == 1 else array / _along(self.gains[place], array)
+
+
+def _fixed_batch(*shapes: tuple[int | None, ...]) -> int:
+    """Return how many images two models take at a time, 1 where they leave that open."""
+    sizes = {shape[0] for shape in shapes if shape and shape[0] is not None}
+    if len(sizes) > 1:
+        raise not_matching(f"one model takes {min(sizes)} images at a time and the other {max(sizes)}")
+    return sizes.pop() if sizes else 1
 
 
 def _opened(segment: Segment | None) -> onnxruntime.InferenceSession | None:

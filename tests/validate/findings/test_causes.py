@@ -58,7 +58,7 @@ def layer(**seen: Any) -> Observation:
     weight = Weight(np.ones((2, 4)), np.full(2, 0.01), depthwise=False)
     read = Layer("conv", "Conv", "c", ("c",), (0,), None, weight, None, nothing, nothing, nothing)
     samples = np.ones((8, 2), np.float32)
-    return Observation(**{  # type: ignore[arg-type]
+    return Observation(**{
         "layer": read, "sqnr_db": 20.0, "own_sqnr_db": 40.0, "kernel_sqnr_db": 150.0, "pixels": 4,
         "expected": samples, "own": samples, "quantizer": None, **seen,
     })  # fmt: skip

@@ -157,6 +157,37 @@ def test_a_fault_is_found_among_equalized_channels(fp32: onnx.ModelProto, calibr
     assert (finding.cause, finding.layer) == ("clipped-range", LAYER)
 
 
+def with_fixed_batch(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
+    fixed = copied(model)
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = size
+    del fixed.graph.value_info[:]
+    return fixed
+
+
+def test_a_fixed_batch_size_changes_nothing(
+    v3: onnx.ModelProto, healthy_v3: onnx.ModelProto, small_images: Floats
+) -> None:
+    images = small_images[24:28]
+    free = diagnosed(v3, healthy_v3, images)
+    fixed = diagnosed(with_fixed_batch(v3, 3), with_fixed_batch(healthy_v3, 3), images)
+    assert fixed.images == len(images)
+    assert fixed.kl == pytest.approx(free.kl, rel=1e-3)
+    for one, other in zip(fixed.layers, free.layers, strict=True):
+        assert one.own_sqnr_db == pytest.approx(other.own_sqnr_db, abs=0.01)
+        assert one.sqnr_db == pytest.approx(other.sqnr_db, abs=0.01)
+
+
+def test_two_batch_sizes_are_ek620(v3: onnx.ModelProto, healthy_v3: onnx.ModelProto, small_images: Floats) -> None:
+    with pytest.raises(ComparisonError, match="EK620 one model takes 2 images at a time and the other 3"):
+        diagnosed(with_fixed_batch(v3, 2), with_fixed_batch(healthy_v3, 3), small_images[24:])
+
+
+def test_images_of_another_size_are_ek601(v3: onnx.ModelProto, healthy_v3: onnx.ModelProto, images: Floats) -> None:
+    with pytest.raises(ComparisonError, match=r"EK601 an image of shape \[3, 96, 96\] meets a model for \[3, 32, 32\]"):
+        diagnosed(v3, healthy_v3, images)
+
+
 def test_no_image_is_ek208(v3: onnx.ModelProto, healthy_v3: onnx.ModelProto) -> None:
     with pytest.raises(DataError, match="EK208"):
         diagnose(v3, healthy_v3, list)
