@@ -198,7 +198,7 @@ def test_answers_without_a_number_are_ek601(
 ) -> None:
     bias = node(v3, "classifier/Gemm").input[2]
     broken = with_constant(v3, bias, np.full(10, np.nan))
-    with pytest.raises(ComparisonError, match="EK601 a model gives NaN"):
+    with pytest.raises(ComparisonError, match="EK602 the candidate gives NaN"):
         diagnosed(v3, broken, small_images[24:])
 
 
