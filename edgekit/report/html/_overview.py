@@ -265,7 +265,7 @@ def significance_lines(comparison: Comparison) -> list[str]:
     if detectable is None:
         lines.append("So few images show no drop, however large, with 80 % power.")
     else:
-        lines.append(f"So many images show a true drop of {detectable:g} points or more with 80 % power.")
+        lines.append(f"So many images show a true drop of {detectable:.2g} points or more with 80 % power.")
     return lines
 
 
