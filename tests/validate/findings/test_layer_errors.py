@@ -141,7 +141,7 @@ def test_channels_that_were_equalized_are_compared_as_they_were_before(
     diagnosis = diagnosed(baseline, telling, images)
     told = by_name(diagnosis.layers)
     assert silent[LAYER].own_sqnr_db < 20
-    assert told[LAYER].own_sqnr_db > 35
+    assert told[LAYER].own_sqnr_db > 30
     assert told[NEXT].own_sqnr_db == pytest.approx(
         by_name(diagnosed(baseline, quantized(baseline, calibration), images).layers)[NEXT].own_sqnr_db, abs=3
     )
@@ -184,7 +184,7 @@ def test_two_batch_sizes_are_ek620(v3: onnx.ModelProto, healthy_v3: onnx.ModelPr
 
 
 def test_images_of_another_size_are_ek601(v3: onnx.ModelProto, healthy_v3: onnx.ModelProto, images: Floats) -> None:
-    with pytest.raises(ComparisonError, match=r"EK601 an image of shape \[3, 96, 96\] meets a model for \[3, 32, 32\]"):
+    with pytest.raises(ComparisonError, match=r"EK601 an image of shape \[3, 128, 128\] meets a model for \[3, 32, 32\]"):
         diagnosed(v3, healthy_v3, images)
 
 
