@@ -184,7 +184,9 @@ def test_two_batch_sizes_are_ek620(v3: onnx.ModelProto, healthy_v3: onnx.ModelPr
 
 
 def test_images_of_another_size_are_ek601(v3: onnx.ModelProto, healthy_v3: onnx.ModelProto, images: Floats) -> None:
-    with pytest.raises(ComparisonError, match=r"EK601 an image of shape \[3, 128, 128\] meets a model for \[3, 32, 32\]"):
+    with pytest.raises(
+        ComparisonError, match=r"EK601 an image of shape \[3, 128, 128\] meets a model for \[3, 32, 32\]"
+    ):
         diagnosed(v3, healthy_v3, images)
 
 
