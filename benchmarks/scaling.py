@@ -100,6 +100,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - before
 
 
+def repeated(work: Callable[[], None], times: int) -> None:
+    """Do the same several times."""
+    for _ in range(times):
+        work()
+
+
 def line(few: int, of_few: float, more: int, of_more: float) -> tuple[float, float]:
     """Return start and slope of the line through two points."""
     slope = (of_more - of_few) / (more - few)
@@ -135,7 +141,7 @@ def study_seconds(folder: Path) -> tuple[float, float]:
             study.tell(trial, values)
 
         ask_and_tell()
-        points.append((told, seconds(lambda: [ask_and_tell() for _ in range(5)]) / 5))
+        points.append((told, seconds(functools.partial(repeated, ask_and_tell, 5)) / 5))
     (few, of_few), *_, (more, of_more) = points
     return line(few, of_few, more, of_more)
 
@@ -228,7 +234,7 @@ def main() -> None:
         for tensor in tensors:
             merge(again[tensor], part[tensor])
 
-    merge_s = seconds(lambda: [merging() for _ in range(10)]) / 10
+    merge_s = seconds(functools.partial(repeated, merging, 10)) / 10
     row = len(pickle.dumps(_evaluate_shard(validation, images.spread(MORE)))) / MORE
     with tempfile.TemporaryDirectory() as folder:
         study_s, study_growth_s = study_seconds(Path(folder))

@@ -3,8 +3,8 @@
     python benchmarks/sweep.py --output found
 
 Both lie in folders of their own below `found`; the second is given the pieces of the first, so that what both try is
-made once. Interrupted, the same command goes on. The area under the front (docs/sweep.md) is printed after every few trials;
-only candidates that saw all images count.
+made once. Interrupted, the same command goes on. The area under the front (docs/sweep.md) is printed after every few
+trials; only candidates that saw all images count.
 """
 
 from __future__ import annotations

@@ -47,9 +47,8 @@ def test_the_bytes_do_not_depend_on_the_workers_nor_on_the_death_of_one(
     stream = (batch.images for batch in batches(few, shipped_source.preprocessing))
     whole = _written(collect(shipped_source.model, stream, tensors, threads=1), tmp_path)
     blobs = shipped_source.model.SerializeToString(), (earlier / "model.int8.onnx").read_bytes()
-    pair = evaluate_pair(
-        *(runner(session(blob, threads=1)) for blob in blobs), batches(few, shipped_source.preprocessing, 8)
-    )
+    first, second = (runner(session(blob, threads=1)) for blob in blobs)
+    pair = evaluate_pair(first, second, batches(few, shipped_source.preprocessing, 8))
     with ray_workers(count=4) as four:
         for count in (1, 2, 4):
             workers = RayWorkers(count)
@@ -83,7 +82,8 @@ def test_a_node_that_dies_with_its_work_is_said() -> None:
             with pytest.raises(UsageError, match="EK021"):
                 list(results)
     finally:
-        cluster.shutdown()
+        shutdown: Callable[[], None] = cluster.shutdown
+        shutdown()
 
 
 def test_an_address_where_nobody_listens_is_said_at_once(free_port: Callable[[], int]) -> None:
