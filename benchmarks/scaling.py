@@ -100,6 +100,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - before
 
 
+def repeated(work: Callable[[], None], times: int) -> None:
+    """Do the same several times."""
+    for _ in range(times):
+        work()
+
+
 def line(few: int, of_few: float, more: int, of_more: float) -> tuple[float, float]:
     """Return start and slope of the line through two points."""
     slope = (of_more - of_few) / (more - few)
@@ -129,14 +135,13 @@ def study_seconds(folder: Path) -> tuple[float, float]:
         )  # fmt: skip
         study.sampler = optuna.samplers.NSGAIISampler(seed=0)
 
-        def ask_and_tell(times: int, study: optuna.Study = study) -> None:
-            for _ in range(times):
-                trial = study.ask()
-                values = [float(trial.suggest_categorical(name, range(20))) for name in "ab"]
-                study.tell(trial, values)
+        def ask_and_tell(study: optuna.Study = study) -> None:
+            trial = study.ask()
+            values = [float(trial.suggest_categorical(name, range(20))) for name in "ab"]
+            study.tell(trial, values)
 
-        ask_and_tell(1)
-        points.append((told, seconds(functools.partial(ask_and_tell, 5)) / 5))
+        ask_and_tell()
+        points.append((told, seconds(functools.partial(repeated, ask_and_tell, 5)) / 5))
     (few, of_few), *_, (more, of_more) = points
     return line(few, of_few, more, of_more)
 
@@ -225,12 +230,11 @@ def main() -> None:
     sent = images.spread(SHARD)
 
     def merging() -> None:
-        for _ in range(10):
-            again = pickle.loads(result)
-            for tensor in tensors:
-                merge(again[tensor], part[tensor])
+        again = pickle.loads(result)
+        for tensor in tensors:
+            merge(again[tensor], part[tensor])
 
-    merge_s = seconds(merging) / 10
+    merge_s = seconds(functools.partial(repeated, merging, 10)) / 10
     row = len(pickle.dumps(_evaluate_shard(validation, images.spread(MORE)))) / MORE
     with tempfile.TemporaryDirectory() as folder:
         study_s, study_growth_s = study_seconds(Path(folder))

@@ -82,7 +82,8 @@ def test_a_node_that_dies_with_its_work_is_said() -> None:
             with pytest.raises(UsageError, match="EK021"):
                 list(results)
     finally:
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        shutdown: Callable[[], None] = cluster.shutdown
+        shutdown()
 
 
 def test_an_address_where_nobody_listens_is_said_at_once(free_port: Callable[[], int]) -> None:
