@@ -55,6 +55,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK301": "the training run cannot be resumed",
         "EK302": "training diverged",
         "EK303": "the teacher does not fit the model",
+        "EK304": "the processes of a training run lost one another",
         # EK4xx: export
         "EK401": "the opset is outside what edgekit writes",
         "EK402": "a node prevents the opset that was asked for",

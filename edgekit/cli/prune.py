@@ -67,6 +67,7 @@ def command(
     ] = 5,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of training.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 takes all cores.")] = 0,
+    device: common.DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     arch: common.ArchOption = None,
     width: common.WidthOption = None,
@@ -97,7 +98,7 @@ def command(
     request = PruneRequest(
         model, output, chosen, structured, amount,
         recover=common.choice(recover, get_args(Recover), "--recover"),
-        recovery=Recovery(training, patience, seed, resume),
+        recovery=Recovery(training, patience, seed, resume, device),
         overrides=common.overrides(
             architecture=arch, width=width, num_classes=num_classes, input_size=input_size, padding=padding,
             bn_eps=bn_eps, mean=mean, std=std, resize=resize,

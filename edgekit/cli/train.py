@@ -46,6 +46,7 @@ def command(
     temperature: Annotated[float, typer.Option(help="Softens the logits of model and teacher.")] = 4.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights, image order and augmentation.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 takes all cores.")] = 0,
+    device: common.DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from OUTPUT/training.pt to the same result.")] = False,
     arch: common.ArchOption = None,
     width: common.WidthOption = None,
@@ -61,7 +62,10 @@ def command(
     resize: common.ResizeOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Train or fine-tune a MobileNet on labelled images; resumes to the same result."""
+    """Train or fine-tune a MobileNet on labelled images; resumes to the same result.
+
+    Several GPUs or machines: torchrun --nproc-per-node N -m edgekit train …; each process takes its share of a batch.
+    """
     from edgekit.models import names
     from edgekit.pipeline.train import TrainRequest, train_model
     from edgekit.training import recipe as named_recipe
@@ -104,9 +108,12 @@ def command(
         temperature=temperature,
         seed=seed,
         resume=resume,
+        device=device,
     )  # fmt: skip
     with _Bar(chosen, epochs_as_results=not as_json) as bar:
         outcome = train_model(request, on_step=bar.step, on_epoch=bar.epoch)
+    if not outcome.place.first:
+        return
     if as_json:
         common.print_json(_facts(outcome))
     else:
@@ -170,6 +177,8 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
         "checkpoint": str(outcome.checkpoint),
         "model": dataclasses.asdict(outcome.spec),
         "parameters": outcome.parameters,
+        "device": str(outcome.place.device),
+        "processes": outcome.place.processes,
         "history": [dataclasses.asdict(result) for result in outcome.history],
         "broken": list(outcome.broken),
         "notes": [note.text for note in outcome.notes],

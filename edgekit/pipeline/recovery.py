@@ -16,7 +16,7 @@ from edgekit.errors import DataError, PruningError
 from edgekit.files import check_folder
 from edgekit.models import NO_OVERRIDES, LoadedModel, MobileNet, Overrides, load, save_checkpoint, to_metadata
 from edgekit.spec import ModelSpec, Note
-from edgekit.training import EpochResult, Recipe, Step, Teacher, train
+from edgekit.training import AUTO, EpochResult, Place, Recipe, Step, Teacher, chosen_device, train
 
 # One image in so many is held out, and decides which epoch is kept.
 HELD_OUT = 20
@@ -32,12 +32,14 @@ class Recovery:
         patience: Epochs without a better result on held-out images, after which training ends.
         seed: Seed of image order and augmentation.
         resume: Go on from the state beside the output.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
     """
 
     recipe: Recipe
     patience: int = 5
     seed: int = 0
     resume: bool = False
+    device: str = AUTO
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,7 +210,8 @@ def recover(
     trained = train(
         module, spec, original.preprocessing, how.recipe, images.without(held_out), folder,
         evaluation=held_out if labelled else None, seed=how.seed, initial_weights=f"pruned {original.sha256}",
-        teacher=teacher, keep_zeros=keep_zeros, resume=how.resume, stop=lambda history: stagnant(history, how.patience),
+        teacher=teacher, keep_zeros=keep_zeros, resume=how.resume, place=Place(chosen_device(how.device)),
+        stop=lambda history: stagnant(history, how.patience),
         on_step=on_step, on_epoch=keep,
     )  # fmt: skip
     best.restore(module)

@@ -26,7 +26,7 @@ from edgekit.models import (
     to_metadata,
 )
 from edgekit.spec import ModelSpec, Note, Preprocessing
-from edgekit.training import EpochResult, Recipe, Step, Teacher, initialise, train, unfold
+from edgekit.training import AUTO, EpochResult, Place, Recipe, Step, Teacher, initialise, joined, train, unfold
 
 CHECKPOINT_FILE = "model.safetensors"
 # Enough to know the mean and variance of a channel; each image gives hundreds of positions.
@@ -50,6 +50,7 @@ class TrainRequest:
         temperature: Softens the logits of both.
         seed: Seed of weights, image order, augmentation and dropout, 0 to 2**32 - 1.
         resume: Go on from the state in `output`.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
     """
 
     images: Path
@@ -64,11 +65,12 @@ class TrainRequest:
     temperature: float = 4.0
     seed: int = 0
     resume: bool = False
+    device: str = AUTO
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainOutcome:
-    """What training came to."""
+    """What training came to; of several processes the first has written it."""
 
     checkpoint: Path
     spec: ModelSpec
@@ -76,6 +78,7 @@ class TrainOutcome:
     history: tuple[EpochResult, ...]
     broken: tuple[str, ...]
     notes: tuple[Note, ...]
+    place: Place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,15 +126,16 @@ def train_model(
         save_checkpoint(checkpoint, trained, metadata)
         on_epoch(result)
 
-    trained = train(
-        start.module, start.spec, start.preprocessing, request.recipe, start.images, request.output,
-        evaluation=evaluation, evaluate_every=request.evaluate_every, seed=request.seed,
-        initial_weights=start.weights, teacher=_teacher(request, start), resume=request.resume,
-        on_step=on_step, on_epoch=write,
-    )  # fmt: skip
+    with joined(request.device) as place:
+        trained = train(
+            start.module, start.spec, start.preprocessing, request.recipe, start.images, request.output,
+            evaluation=evaluation, evaluate_every=request.evaluate_every, seed=request.seed,
+            initial_weights=start.weights, teacher=_teacher(request, start), resume=request.resume,
+            place=place, on_step=on_step, on_epoch=write,
+        )  # fmt: skip
     parameters = sum(parameter.numel() for parameter in trained.module.parameters())
     broken = tuple(f"{image.identifier}: {image.reason}" for image in trained.broken)
-    return TrainOutcome(checkpoint, start.spec, parameters, trained.history, broken, start.notes)
+    return TrainOutcome(checkpoint, start.spec, parameters, trained.history, broken, start.notes, place)
 
 
 def _starting_point(request: TrainRequest) -> _Start:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Generator
+import os
+import threading
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +14,12 @@ import torch
 from edgekit.data import Augmentation, BrokenImage, BrokenImageError, ImageSet, augment
 from edgekit.errors import DataError
 from edgekit.spec import Preprocessing
+from edgekit.training._place import Place
 
 CACHE_BYTES = 1 << 30
 AHEAD = 4
+# Beside a GPU the cores have nothing else to do; more threads than these wait for one another.
+MOST_THREADS = 8
 BROKEN_SHARE = 0.01
 
 
@@ -30,6 +35,7 @@ class TrainingImages:
         preprocessing: Gives the input size, mean and standard deviation.
         augmentation: Random changes.
         seed: Seed of the order and of the changes.
+        place: Where batches go, and which part of each.
         cache_bytes: Bytes of decoded images kept in memory.
     """
 
@@ -39,20 +45,25 @@ class TrainingImages:
         preprocessing: Preprocessing,
         augmentation: Augmentation,
         seed: int,
+        place: Place | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._images = images
+        self._place = place or Place()
         # -1 stands for no label: a teacher may take its place.
         self.labelled = images.labels is not None
         self._labels = np.asarray(images.labels or [-1] * len(images), dtype=np.int64)
         self._size = preprocessing.input_size
-        self._mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255
+        device = self._place.device
+        self._mean = (torch.tensor(preprocessing.mean).view(1, 3, 1, 1) * 255).to(device)
+        self._std = (torch.tensor(preprocessing.std).view(1, 3, 1, 1) * 255).to(device)
         self._augmentation = augmentation
         self._seed = seed
         self._cache: dict[int, npt.NDArray[np.uint8]] = {}
         self._room = cache_bytes
         self._broken: dict[int, BrokenImage] = {}
+        self._lock = threading.Lock()
+        self._threads = 1 if device.type == "cpu" else min(os.cpu_count() or 1, MOST_THREADS)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -69,36 +80,39 @@ class TrainingImages:
     def epoch(self, number: int, batch_size: int) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
         """Yield (images float32 (N, 3, H, W) in channels-last memory, labels int64 (N,)) in this epoch's order.
 
-        Up to `AHEAD` batches are made beforehand by a thread, which ends with the generator.
+        A process of several gets its share of each batch. Batches are made beforehand by threads, which end with the
+        generator.
 
         Raises:
             DataError: EK203 as soon as more than one percent of the set has proved broken.
         """
         order = np.random.default_rng((self._seed, number)).permutation(len(self))
-        chunks = [order[step * batch_size : (step + 1) * batch_size] for step in range(self.steps(batch_size))]
-        with concurrent.futures.ThreadPoolExecutor(1, "edgekit-augment") as pool:
-            pending = [pool.submit(self._batch, number, chunk) for chunk in chunks[:AHEAD]]
+        starts = (step * batch_size for step in range(self.steps(batch_size)))
+        chunks = [self._place.share(order[start : start + batch_size].tolist()) for start in starts]
+        ahead = AHEAD * self._threads
+        with concurrent.futures.ThreadPoolExecutor(self._threads, "edgekit-augment") as pool:
+            pending = [pool.submit(self._batch, number, chunk) for chunk in chunks[:ahead]]
             try:
                 for step in range(len(chunks)):
                     pixels, labels = pending.pop(0).result()
-                    if step + AHEAD < len(chunks):
-                        pending.append(pool.submit(self._batch, number, chunks[step + AHEAD]))
-                    yield self._normalise(pixels), torch.from_numpy(labels)
+                    if step + ahead < len(chunks):
+                        pending.append(pool.submit(self._batch, number, chunks[step + ahead]))
+                    yield self._normalise(pixels), torch.from_numpy(labels).to(self._place.device)
             finally:
                 for future in pending:
                     future.cancel()
 
     def _normalise(self, pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
         # NHWC bytes seen as NCHW are channels-last memory: no copy is needed to get the faster layout.
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+        images = torch.from_numpy(pixels).to(self._place.device).permute(0, 3, 1, 2).float()
         return images.sub_(self._mean).div_(self._std)
 
-    def _batch(self, epoch: int, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def _batch(self, epoch: int, indices: Sequence[int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         pixels = np.empty((len(indices), self._size, self._size, 3), np.uint8)
         labels = np.empty(len(indices), np.int64)
         for position, wanted in enumerate(indices):
-            index, image = self._readable(int(wanted))
-            random = np.random.default_rng((self._seed, epoch, int(wanted)))
+            index, image = self._readable(wanted)
+            random = np.random.default_rng((self._seed, epoch, wanted))
             pixels[position] = augment(image, self._size, self._augmentation, random)
             labels[position] = self._labels[index]
         return pixels, labels
@@ -115,11 +129,15 @@ class TrainingImages:
                 except BrokenImageError as error:
                     self._note_broken(index, BrokenImage(error.identifier, error.reason))
                 else:
-                    if pixels.nbytes <= self._room:
-                        self._room -= pixels.nbytes
-                        self._cache[index] = pixels
+                    self._keep(index, pixels)
                     return index, pixels
             index = (index + 1) % len(self)
+
+    def _keep(self, index: int, pixels: npt.NDArray[np.uint8]) -> None:
+        with self._lock:
+            if index not in self._cache and pixels.nbytes <= self._room:
+                self._room -= pixels.nbytes
+                self._cache[index] = pixels
 
     def _note_broken(self, index: int, image: BrokenImage) -> None:
         self._broken[index] = image

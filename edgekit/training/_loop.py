@@ -19,6 +19,7 @@ from edgekit.training import _state
 from edgekit.training._distill import Teacher, loss_of
 from edgekit.training._loader import TrainingImages
 from edgekit.training._optimization import learning_rate, optimizer
+from edgekit.training._place import Place
 from edgekit.training._state import EpochResult
 from edgekit.training.recipes import Recipe, check
 
@@ -63,6 +64,7 @@ def train(
     teacher: Teacher | None = None,
     keep_zeros: bool = False,
     resume: bool = False,
+    place: Place | None = None,
     stop: Callable[[tuple[EpochResult, ...]], bool] = lambda history: False,
     on_step: Callable[[Step], None] = lambda step: None,
     on_epoch: Callable[[EpochResult, nn.Module], None] = lambda result, module: None,
@@ -70,10 +72,11 @@ def train(
     """Train a model; its state is written to `output`/training.pt after each epoch.
 
     The same arguments give the same weights on the same machine with the same number of threads, whether or not
-    the run was interrupted and resumed.
+    the run was interrupted and resumed. Of several processes each computes its share of every batch, with batch
+    normalisation over that share.
 
     Args:
-        module: Model to train, changed in place.
+        module: Model to train, changed in place; at the end it is on the CPU again.
         spec: Description of the model, checked on resume.
         preprocessing: Input size and normalisation.
         recipe: How to train.
@@ -86,11 +89,12 @@ def train(
         teacher: Model to learn from; where it has all the weight, training images need no labels, and the accuracy on
             them is agreement with the teacher.
         keep_zeros: Weights of convolutions and linear layers that are zero at the start stay zero.
-        resume: Go on from the state in `output`.
+        resume: Go on from the state in `output`, which all processes must see.
+        place: Device, and part among several processes; None is the CPU and one process.
         stop: Asked after each epoch whether to end before the recipe's last.
-        on_step: Called after each step.
-        on_epoch: Called after each epoch with the module in eval mode; on resume first for the last epoch done,
-            since the interruption may have come before its call.
+        on_step: Called after each step, in the first process alone, with the means of its own images.
+        on_epoch: Called after each epoch, in the first process alone, with the module in eval mode; on resume first for
+            the last epoch done, since the interruption may have come before its call.
 
     Raises:
         DataError: EK203, EK204 or EK208 when the images cannot be used.
@@ -105,35 +109,44 @@ def train(
             require_labels(image_set)
     if len(images) < 2:
         raise DataError("EK208", "training needs at least two images", where=images.name, hint="add images")
-    loader = TrainingImages(images, preprocessing, recipe.augmentation, seed)
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place = place or Place()
+    place.check_batch(recipe.batch_size)
+    loader = TrainingImages(images, preprocessing, recipe.augmentation, seed, place)
     parameters = optimizer(module, recipe)
-    zeros = _zeros(module) if keep_zeros else ()
     run = _state.identity(spec, preprocessing, recipe, seed, images, initial_weights, teacher)
     history: tuple[EpochResult, ...] = ()
-    if resume:
-        history = _state.restore(output / STATE_FILE, run, module, parameters)
-        module.eval()
-        if history:
-            on_epoch(history[-1], module)
-    for epoch in range(len(history), recipe.epochs):
-        if stop(history):
-            break
-        started = time.monotonic()
-        # Dropout must not depend on how often the run was interrupted; torch's own random state stays as it was.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed((seed << 16) + epoch)
-            loss, train_top1 = _epoch(module, parameters, loader, recipe, teacher, zeros, epoch, on_step)
-        module.eval()
-        _require_finite(module, epoch)
-        top1, evaluated = None, 0
-        if evaluation is not None and ((epoch + 1) % evaluate_every == 0 or epoch + 1 == recipe.epochs):
-            top1, evaluated = _accuracy(module, evaluation, preprocessing)
-        result = EpochResult(epoch + 1, loss, train_top1, top1, evaluated, time.monotonic() - started)
-        history = (*history, result)
-        _state.save(output / STATE_FILE, run, module, parameters, history)
-        on_epoch(result, module)
+    with place.host(module, *([] if teacher is None else [teacher.module])) as shared:
+        zeros = _zeros(module) if keep_zeros else ()
+        if resume:
+            history = _state.restore(output / STATE_FILE, run, module, parameters)
+            module.eval()
+            if history and place.first:
+                on_epoch(history[-1], module)
+        for epoch in range(len(history), recipe.epochs):
+            if stop(history):
+                break
+            started = time.monotonic()
+            # Dropout must not depend on how often the run was interrupted; torch's own random state stays as it was.
+            with torch.random.fork_rng(devices=_generators(place)):
+                torch.manual_seed((seed << 16) + epoch + (place.rank << 48))
+                loss, train_top1 = _epoch(shared, parameters, loader, recipe, teacher, zeros, place, epoch, on_step)
+            place.agree(module)
+            module.eval()
+            _require_finite(module, epoch)
+            top1, evaluated = None, 0
+            if evaluation is not None and ((epoch + 1) % evaluate_every == 0 or epoch + 1 == recipe.epochs):
+                top1, evaluated = _accuracy(module, evaluation, preprocessing, place)
+            result = EpochResult(epoch + 1, loss, train_top1, top1, evaluated, time.monotonic() - started)
+            history = (*history, result)
+            if place.first:
+                _state.save(output / STATE_FILE, run, module, parameters, history)
+                on_epoch(result, module)
     return Trained(module.eval(), history, loader.broken)
+
+
+def _generators(place: Place) -> list[int]:
+    """Return the GPUs whose random state a run changes."""
+    return [] if place.device.index is None else [place.device.index]
 
 
 def _epoch(
@@ -143,13 +156,14 @@ def _epoch(
     recipe: Recipe,
     teacher: Teacher | None,
     zeros: Zeros,
+    place: Place,
     epoch: int,
     on_step: Callable[[Step], None],
 ) -> tuple[float, float]:
     """Run one epoch; returns its mean loss and accuracy in percent."""
     module.train()
     steps = loader.steps(recipe.batch_size)
-    loss_sum, correct, seen = 0.0, 0, 0
+    loss_sum, correct, seen = 0.0, 0.0, 0.0
     with contextlib.closing(loader.epoch(epoch, recipe.batch_size)) as stream:
         for step, (images, labels) in enumerate(stream, start=1):
             for group in parameters.param_groups:
@@ -168,9 +182,11 @@ def _epoch(
             _set_zero(zeros)
             loss_sum += value * len(labels)
             answers = labels if taught is None or loader.labelled else taught.argmax(1)
-            correct += int((logits.argmax(1) == answers).sum())
+            correct += float((logits.argmax(1) == answers).sum())
             seen += len(labels)
-            on_step(Step(epoch + 1, recipe.epochs, step, steps, loss_sum / seen, 100 * correct / seen))
+            if place.first:
+                on_step(Step(epoch + 1, recipe.epochs, step, steps, loss_sum / seen, 100 * correct / seen))
+    loss_sum, correct, seen = place.total(loss_sum, correct, seen)
     return loss_sum / seen, 100 * correct / seen
 
 
@@ -198,12 +214,14 @@ def _divergence(what: str) -> TrainingError:
 
 
 @torch.inference_mode()
-def _accuracy(module: nn.Module, images: ImageSet, preprocessing: Preprocessing) -> tuple[float, int]:
-    """Return top-1 accuracy in percent and the number of images."""
-    correct, count = 0, 0
-    for batch in batches(images, preprocessing, EVALUATION_BATCH):
-        tensor = torch.from_numpy(batch.images).contiguous(memory_format=torch.channels_last)
+def _accuracy(module: nn.Module, images: ImageSet, preprocessing: Preprocessing, place: Place) -> tuple[float, int]:
+    """Return top-1 accuracy in percent and the number of images, of which each process looks at a part."""
+    part = images.select(range(place.rank, len(images), place.processes))
+    correct, count = 0.0, 0.0
+    for batch in batches(part, preprocessing, EVALUATION_BATCH, whole=len(images)) if len(part) else ():
+        tensor = torch.from_numpy(batch.images).to(place.device, memory_format=torch.channels_last)
         assert batch.labels is not None
-        correct += int((module(tensor).argmax(1).numpy() == batch.labels).sum())
+        correct += float((module(tensor).argmax(1).cpu().numpy() == batch.labels).sum())
         count += len(batch.labels)
-    return 100 * correct / count, count
+    correct, count = place.total(correct, count)
+    return 100 * correct / count, int(count)

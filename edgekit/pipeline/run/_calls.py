@@ -78,7 +78,7 @@ def _train(step: Step, given: Given, work: Path, progress: StartProgress) -> Mad
         model=None if model is None else Path(model),
         overrides=overrides, evaluation=given.path(pipeline.data.eval), evaluate_every=table.evaluate_every,
         teacher=given.path(table.teacher), distill_weight=table.distill_weight, temperature=table.temperature,
-        seed=pipeline.run.seed,
+        seed=pipeline.run.seed, device=pipeline.run.device,
     )  # fmt: skip
     outcome, restarted = _resuming(
         work / STATE_FILE,
@@ -115,8 +115,9 @@ def _recover(step: Step, given: Given, work: Path, progress: StartProgress) -> M
     assert given.model.name is not None
     how = _recipe(table.recipe, table.epochs, batch_size=table.batch_size, learning_rate=table.learning_rate)
     output = work / CHECKPOINT
+    recovery = Recovery(how, table.patience, pipeline.run.seed, device=pipeline.run.device)
     request = RecoverRequest(
-        given.original.name, Path(given.model.name), output, Recovery(how, table.patience, pipeline.run.seed),
+        given.original.name, Path(given.model.name), output, recovery,
         from_labels=table.method == "finetune", overrides=_overrides(given, given.original),
         images=given.path(pipeline.data.train),
     )  # fmt: skip

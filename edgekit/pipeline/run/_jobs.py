@@ -152,7 +152,7 @@ def job_of(step: Step, given: Given) -> Job:
 def _train(given: Given) -> Job:
     pipeline = given.pipeline
     assert pipeline.train is not None
-    options = {**_table(pipeline.train, "teacher"), **_described(given, given.model), **_machine(given)}
+    options = {**_table(pipeline.train, "teacher"), **_described(given, given.model), **_trains(given)}
     options["scratch"] = pipeline.model.path is None or given.model.file is None
     inputs = {
         **({} if options["scratch"] else _model("model", given.model)),
@@ -174,7 +174,7 @@ def _prune(given: Given) -> Job:
 def _recover(given: Given) -> Job:
     pipeline = given.pipeline
     assert pipeline.recover is not None
-    options = {**_table(pipeline.recover, "original"), **_described(given, given.original), **_machine(given)}
+    options = {**_table(pipeline.recover, "original"), **_described(given, given.original), **_trains(given)}
     inputs = {**_model("original", given.original), **_model("model", given.model), **_images(given, "train")}
     return Job("recover", "recover", options, inputs, given)
 
@@ -234,6 +234,10 @@ def _table(table: Any, *files: str) -> dict[str, Any]:
 
 def _machine(given: Given) -> dict[str, Any]:
     return {"seed": given.pipeline.run.seed, "threads": given.pipeline.run.threads}
+
+
+def _trains(given: Given) -> dict[str, Any]:
+    return {**_machine(given), "device": given.pipeline.run.device}
 
 
 def _target(given: Given) -> dict[str, Any]:

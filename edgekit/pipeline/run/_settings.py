@@ -55,6 +55,8 @@ class RunTable(Table):
     """Seed of everything that is drawn at random."""
     threads: Count = 0
     """Threads that training and a timed frame may use; 0 takes all cores."""
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda(:[0-9]+)?)$")] = "cpu"
+    """Where training runs: cpu, auto (a GPU where there is one), cuda or cuda:N. A GPU gives other bytes than a CPU."""
 
 
 class ModelTable(Table):
