@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,6 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from edgekit.errors import TrainingError, UsageError
 
 AUTO = "auto"
+# How long a process waits for the others: more than the first takes to write its files.
+TIMEOUT = dt.timedelta(minutes=10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +89,15 @@ class Place:
 
 
 @contextlib.contextmanager
-def joined(device: str = AUTO, environment: Mapping[str, str] = os.environ) -> Iterator[Place]:
+def joined(
+    device: str = AUTO, environment: Mapping[str, str] = os.environ, timeout: dt.timedelta = TIMEOUT
+) -> Iterator[Place]:
     """Join the other processes of a run that `torchrun` started, and leave them at the end.
 
     Args:
         device: `auto` (a GPU where torch finds one), `cpu`, `cuda` or `cuda:N`.
         environment: Holds RANK, LOCAL_RANK and WORLD_SIZE where torchrun started the process.
+        timeout: How long to wait for the others.
 
     Raises:
         UsageError: EK001 when there is no such device.
@@ -103,7 +109,9 @@ def joined(device: str = AUTO, environment: Mapping[str, str] = os.environ) -> I
         yield place
         return
     try:
-        distributed.init_process_group("nccl" if place.device.type == "cuda" else "gloo")
+        if place.device.type == "cuda":
+            torch.cuda.set_device(place.device)
+        distributed.init_process_group("nccl" if place.device.type == "cuda" else "gloo", timeout=timeout)
         yield place
     except (distributed.DistError, RuntimeError) as error:
         # gloo reports a lost peer as a plain RuntimeError that names its own source file.
