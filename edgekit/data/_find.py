@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -28,6 +29,7 @@ from edgekit.files import is_url, local_path, read_at_most
 KINDS = "an image folder, one folder for each class, a .zip or .tar of either, tar shards, or an .npz"
 _CLASSES_BYTES = 16 << 20
 _TAR = ".tar"
+_WAS_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/[^/]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,8 @@ def _find_local(place: Path, where: str) -> Found:
     if split is None:
         text, within = split_archive(str(place))
         if not is_pattern(text):
-            raise DataError("EK201", "no such file or folder", where=where, hint=f"give {KINDS}")
+            hint = "give a URL as text, a Path keeps one slash of two" if _WAS_URL.match(text) else f"give {KINDS}"
+            raise DataError("EK201", "no such file or folder", where=where, hint=hint)
         paths = _expanded(text, where)
         return FoundTar(tuple(map(_existing, paths)), within, lambda: read_beside(paths[0].parent))
     path, within = split

@@ -137,8 +137,7 @@ def test_classes_txt_beside_remote_shards_counts(web: WebServer, memory: str) ->
 
 
 def test_a_class_list_that_nobody_may_see_is_none(web: WebServer) -> None:
-    web.faults = [403]
-    web.files.pop("/classes.txt", None)
+    web.forbidden = {"/classes.txt"}
     assert open_images(f"{web.url}/part-{{0..1}}.tar").class_names == ("cat", "dog")
 
 

@@ -18,10 +18,14 @@ class WebServer(ThreadingHTTPServer):
         ranges: Whether it answers range requests; without, it sends the whole file.
         says_no: Whether it says so beforehand (`Accept-Ranges: none`).
         faults: What becomes of the next requests: a status, or `cut` for half of an answer.
+        forbidden: Paths that nobody may see.
         allowed: Requests that are answered before it ends every connection; None for no limit.
     """
 
     daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of clients that went away."""
 
     def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -29,6 +33,7 @@ class WebServer(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, str]] = []
         self.ranges, self.says_no = True, False
         self.faults: list[int | str] = []
+        self.forbidden: set[str] = set()
         self.allowed: int | None = None
 
     @property
@@ -59,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = server.faults.pop(0) if server.faults and body else None
         content = server.files.get(path)
         status = fault if isinstance(fault, int) else 404 if content is None else 200
+        status = 403 if path in server.forbidden else status
         if status != 200 or content is None:
             self.send_response(status)
             self.send_header("Content-Length", "0")
