@@ -84,8 +84,8 @@ def find(location: Path | str, *, where: str) -> Found:
 
 def shard_files(location: Path | str) -> tuple[Path, ...] | None:
     """Return the files that a pattern on this machine names; None when it is no pattern."""
-    text = str(location)
-    if is_url(location) or Path(location).exists() or not is_pattern(text):
+    text, place = str(location), Path(location)
+    if is_url(location) or not is_pattern(text) or place.is_dir() or _split(place) is not None:
         return None
     return tuple(path for path in _expanded(split_archive(text)[0], text) if path.is_file())
 

@@ -50,10 +50,12 @@ class Hashes:
                 return fingerprint(path)
             path = local
         try:
-            if any(letter in path.name for letter in "{*?[") and not path.exists():
+            if not path.exists() and any(letter in str(path) for letter in "{*?["):
                 from edgekit.data import shard_files
 
-                return self._of_shards(shard_files(path) or (), path)
+                shards = shard_files(path)
+                if shards is not None:
+                    return self._of_shards(shards, path)
             if path.is_dir():
                 return self._of_folder(path)
             archive = next((part for part in (path, *path.parents) if part.is_file()), path)
