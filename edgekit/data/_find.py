@@ -83,11 +83,11 @@ def find(location: Path | str, *, where: str) -> Found:
 
 
 def shard_files(location: Path | str) -> tuple[Path, ...] | None:
-    """Return the files that a pattern on this machine names; None when it is no pattern."""
+    """Return the files that a pattern on this machine names, whether they exist or not; None when it is no pattern."""
     text, place = str(location), Path(location)
     if is_url(location) or not is_pattern(text) or place.is_dir() or _split(place) is not None:
         return None
-    return tuple(path for path in _expanded(split_archive(text)[0], text) if path.is_file())
+    return tuple(_expanded(split_archive(text)[0], text))
 
 
 def _find_local(place: Path, where: str) -> Found:
@@ -105,6 +105,7 @@ def _find_local(place: Path, where: str) -> Found:
             hint = "give a URL as text, a Path keeps one slash of two" if _WAS_URL.match(text) else f"give {KINDS}"
             raise DataError("EK201", "no such file or folder", where=where, hint=hint)
         paths = _expanded(text, where)
+        _require_tars(list(map(str, paths)), where)
         return FoundTar(tuple(map(_existing, paths)), within, lambda: read_beside(paths[0].parent))
     path, within = split
     suffix = path.suffix.lower()
@@ -136,11 +137,10 @@ def _shards_among(names: Sequence[str], where: str) -> tuple[str, ...]:
 
 
 def _expanded(pattern: str, where: str) -> list[Path]:
-    """Return the files that braces and wildcards name, in order; raises DataError EK201 when there are none."""
+    """Return the files that braces and wildcards name, in order; raises DataError EK201 for braces that are none."""
     names = expand(pattern, where=where)
     if is_glob(pattern):
         names = sorted({match for name in names for match in glob.glob(name)})  # noqa: PTH207 - it takes no absolute pattern
-    _require_tars(names, where)
     return list(map(Path, names))
 
 

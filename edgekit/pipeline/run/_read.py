@@ -206,7 +206,7 @@ def _require_files(pipeline: Pipeline, text: str, path: Path, origin: Mapping[tu
             continue  # Whether it is there is found out when it is needed, and perhaps not from this machine.
         place = path.parent / file
         # archive.zip/train names a folder inside an archive, and a pattern several files.
-        if not (any(candidate.exists() for candidate in (place, *_archives(place))) or shard_files(place)):
+        if not (any(candidate.exists() for candidate in (place, *_archives(place))) or _all_there(shard_files(place))):
             key = tuple(name.split("."))
             where = origin.get(key) or _place(text, path, key)
             hint = f"check the path; it is relative to the folder of {path.name}"
@@ -231,6 +231,10 @@ def _require_target(pipeline: Pipeline, text: str, path: Path) -> None:
             where=_place(text, path, ("build",)),
             hint="set target in [run]",
         )
+
+
+def _all_there(shards: Sequence[Path] | None) -> bool:
+    return bool(shards) and all(shard.is_file() for shard in shards or ())
 
 
 def _archives(path: Path) -> Iterator[Path]:

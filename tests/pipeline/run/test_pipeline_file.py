@@ -47,7 +47,8 @@ def test_images_may_be_shards_that_are_there_or_a_url_that_is_asked_later(tmp_pa
     (tmp_path / "part-0.tar").touch()
     text = "[data]\neval = 'part-{0..0}.tar/val'\ncalibration = 's3://bucket//a.tar?x=1'\n[quantize]\n"
     assert read(tmp_path, text).data.calibration == "s3://bucket//a.tar?x=1"
-    assert "EK011 FOLDER/edgekit.toml:2: data.eval" in fault(tmp_path, text.replace("part-", "other-"))
+    for absent in ("other-{0..0}.tar", "other-*.tar", "part-{0..1}.tar"):
+        assert "EK011 FOLDER/edgekit.toml:2: data.eval" in fault(tmp_path, text.replace("part-{0..0}.tar", absent))
 
 
 @pytest.mark.parametrize(
