@@ -51,6 +51,8 @@ CODES: Mapping[str, str] = MappingProxyType(
         "EK207": "the classes of the data set and of the model do not fit together",
         "EK208": "there are not enough images",
         "EK209": "the sample that ships with edgekit is damaged",
+        "EK210": "the storage of the data set cannot be reached, or refuses",
+        "EK211": "the server gives whole files only",
         # EK3xx: training
         "EK301": "the training run cannot be resumed",
         "EK302": "training diverged",

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 import sys
@@ -102,6 +103,27 @@ def read_at_most(path: Path, limit: int) -> bytes | None:
     with path.open("rb") as stream:
         content = stream.read(limit + 1)
     return content if len(content) <= limit else None
+
+
+# A scheme has two letters at least: C:// is a drive.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(?:::[A-Za-z][A-Za-z0-9+.\-]+)*://")
+_LOCAL_SCHEMES = ("file://", "local://")
+
+
+def is_url(location: Path | str) -> bool:
+    """Tell whether a location is a URL rather than a path; a `Path` is none, for it keeps one slash of two."""
+    return isinstance(location, str) and _URL.match(location) is not None
+
+
+def local_path(url: str) -> Path | None:
+    """Return the path that a URL of this machine names (`file://…`); None for any other URL."""
+    scheme = next((scheme for scheme in _LOCAL_SCHEMES if url.lower().startswith(scheme)), None)
+    return None if scheme is None else Path(url[len(scheme) :])
+
+
+def located(folder: Path, location: Path | str) -> Path | str:
+    """Return a location that a file in `folder` gives: a URL as it is, a path relative to the folder."""
+    return location if is_url(location) else folder / location
 
 
 _LARGEST_TOML = 1 << 20

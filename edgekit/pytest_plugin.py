@@ -120,7 +120,7 @@ def _gate(
         baseline=None if baseline is None else str(baseline),
         committed=root / BASELINE_FILE,
         limits=merged(table, {**flags, "max_size": size}),
-        evaluation=None if images is None else Path(images),
+        evaluation=images,
         evaluation_samples=samples,
     )
     return gate_models(request).result, table.allow_inconclusive

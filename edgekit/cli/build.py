@@ -37,7 +37,10 @@ def command(
     ] = None,
     jetpack: common.JetpackOption = None,
     images: Annotated[
-        Path | None, typer.Option(help="Images to check the device on. Default: the sample that ships, where it fits.")
+        str | None,
+        typer.Option(
+            metavar="IMAGES", help="Images to check the device on. Default: the sample that ships, where it fits."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(help="How many of them, evenly spread.")] = 16,
     as_json: common.JsonOption = False,

@@ -30,8 +30,11 @@ def command(
         int | None, typer.Option(help="ONNX opset, 13 to 21. Default: 17, or an .onnx file's own.")
     ] = None,
     calibration: Annotated[
-        Path | None,
-        typer.Option(help="Images that set the int8 ranges: a folder, a .zip or an .npz. Labels are not needed."),
+        str | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="Images that set the int8 ranges, without labels: a folder, .zip, .npz, .tar, tar shards or a URL.",
+        ),
     ] = None,
     calibration_samples: Annotated[int, typer.Option(help="How many of them, evenly spread.")] = 128,
     calibration_method: Annotated[str, typer.Option(help="auto, minmax, percentile, entropy or mse.")] = "auto",
@@ -47,8 +50,10 @@ def command(
     ] = True,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what the ladder draws at random.")] = 0,
     training: Annotated[
-        Path | None,
-        typer.Option("--train", help="qat: images to train on, labels are not needed. Default: calibration."),
+        str | None,
+        typer.Option(
+            "--train", metavar="IMAGES", help="qat: images to train on, labels are not needed. Default: calibration."
+        ),
     ] = None,
     qat_steps: Annotated[int, typer.Option(help="qat: batches of 32 to train on.")] = 300,
     qat_learning_rate: Annotated[
@@ -62,8 +67,10 @@ def command(
     ] = False,
     weight_bits: Annotated[int, typer.Option(help="Bits of a weight; below 8 a stress test, stored as int8.")] = 8,
     evaluation: Annotated[
-        Path | None,
-        typer.Option("--eval", help="Labelled images to measure accuracy on. Calibration images are left out."),
+        str | None,
+        typer.Option(
+            "--eval", metavar="IMAGES", help="Labelled images to measure accuracy on. Calibration images are left out."
+        ),
     ] = None,
     evaluation_samples: Annotated[
         int | None, typer.Option("--eval-samples", help="How many of them, evenly spread. Default: all.")

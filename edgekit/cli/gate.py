@@ -34,8 +34,12 @@ def command(
         ),
     ],
     evaluation: Annotated[
-        Path | None,
-        typer.Option("--eval", help="Images, with labels for --max-drop. Default: the CIFAR-10 sample, where it fits."),
+        str | None,
+        typer.Option(
+            "--eval",
+            metavar="IMAGES",
+            help="Images, with labels for --max-drop. Default: the CIFAR-10 sample, where it fits.",
+        ),
     ] = None,
     evaluation_samples: Annotated[
         int | None, typer.Option("--eval-samples", min=1, help="How many of them, evenly spread. Default: all.")

@@ -30,8 +30,10 @@ def command(
         typer.Option(help="The FP32 .onnx file it was made from. Default: model.fp32.onnx beside it, if there is one."),
     ] = None,
     images: Annotated[
-        Path | None,
-        typer.Option(help="Images to compare layers on. Default: some of the sample that ships, where it fits."),
+        str | None,
+        typer.Option(
+            metavar="IMAGES", help="Images to compare layers on. Default: some of the sample that ships, where it fits."
+        ),
     ] = None,
     target: Annotated[
         str,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def command(
     model: common.ModelArgument = None,
     activations: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="IMAGES", help="Also run these images: mean, deviation and share of zeros of each layer."),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many of the images, evenly spread.")] = 64,

@@ -52,11 +52,15 @@ def command(
         ),
     ] = "repair",
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Images to judge, repair and train with. Default: the sample that ships."),
+        str | None,
+        typer.Option(
+            "--data", metavar="IMAGES", help="Images to judge, repair and train with. Default: the sample that ships."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many of them judge and repair, evenly spread.")] = 256,
-    evaluation: Annotated[Path | None, typer.Option("--eval", help="Images to measure accuracy on.")] = None,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", metavar="IMAGES", help="Images to measure accuracy on.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Device it is for, of edgekit targets.")] = None,
     recipe: Annotated[str, typer.Option(help="distill, finetune: recipe of edgekit train.")] = "finetune",
     epochs: Annotated[int | None, typer.Option(min=1, help="distill, finetune: epochs at most.")] = None,

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 def command(
-    data: Annotated[Path, typer.Option("--data", help="Training images: a class-per-folder tree, a zip of one, npz.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="IMAGES",
+            help="Training images: a class-per-folder tree, .zip, .npz, .tar, tar shards, URL.",
+        ),
+    ],
     model: Annotated[
         Path | None,
         typer.Argument(
@@ -28,7 +35,9 @@ def command(
         ),
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for model.safetensors and training.pt.")] = Path("trained"),
-    evaluation: Annotated[Path | None, typer.Option("--eval", help="Images to measure accuracy on.")] = None,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", metavar="IMAGES", help="Images to measure accuracy on.")
+    ] = None,
     evaluate_every: Annotated[int, typer.Option(min=1, help="Epochs from one evaluation to the next.")] = 1,
     recipe: Annotated[
         str | None,

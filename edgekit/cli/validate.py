@@ -24,8 +24,10 @@ def command(
         str, typer.Argument(help="Checkpoint or .onnx file under test, or a device's result.json or bundle.")
     ],
     evaluation: Annotated[
-        Path | None,
-        typer.Option("--eval", help="Labelled images. Default: the CIFAR-10 sample that ships, where it fits."),
+        str | None,
+        typer.Option(
+            "--eval", metavar="IMAGES", help="Labelled images. Default: the CIFAR-10 sample that ships, where it fits."
+        ),
     ] = None,
     evaluation_samples: Annotated[
         int | None,

@@ -7,15 +7,17 @@ import stat
 import threading
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
+from edgekit.data._stored import Stored, another_archive
 from edgekit.errors import DataError
 
 # Deflate reaches 1000:1 on zeros. A large member beyond this ratio is a decompression bomb, not an image.
 _MAX_RATIO = 100
 _RATIO_MATTERS_ABOVE = 8 << 20
 # No image file is larger; an array may be, it is read row by row.
-_MAX_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = 256 << 20
 
 _ENCRYPTED = 0x1
 
@@ -28,16 +30,17 @@ class Archive:
     """An open zip archive that several threads may read; it stays open as long as this object lives.
 
     Args:
-        path: The archive.
+        file: The archive, a path or a file that lies elsewhere.
         where: The data set as the user named it, for messages.
 
     Raises:
-        DataError: EK201 when it is no zip archive; EK205 when reading it is unsafe.
+        DataError: EK201 when it is no zip archive; EK205 when reading it is unsafe; EK210 or EK211 when it lies
+            elsewhere and does not come.
     """
 
-    def __init__(self, path: Path, *, where: str) -> None:
+    def __init__(self, file: Path | Stored, *, where: str) -> None:
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(file if isinstance(file, Path) else file.stream())
         except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
             raise DataError(
                 "EK201",
@@ -51,10 +54,11 @@ class Archive:
             if not member.is_dir():
                 self._members[member.filename.replace("\\", "/").removeprefix("./")] = member
         self._lock = threading.Lock()
-        self._path, self._where = path.absolute(), where
+        self._file, self._where = file.absolute() if isinstance(file, Path) else file, where
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_opened_again, (self._path, self._where, self._path.stat().st_size))
+        size = self._file.stat().st_size if isinstance(self._file, Path) else self._file.size
+        return (_opened_again, (self._file, self._where, size))
 
     def names(self) -> tuple[str, ...]:
         """Return the path of every file, separated by `/`, in the order of the archive."""
@@ -64,11 +68,24 @@ class Archive:
         """Return the directory entry of a file."""
         return self._members[name]
 
-    def read(self, name: str, limit: int = _MAX_FILE_BYTES) -> bytes:
+    def size(self, name: str) -> int:
+        """Return the length of a file in bytes, as the archive announces it."""
+        return self._members[name].file_size
+
+    def archive(self, name: str) -> int:
+        """Return 0: there is one archive."""
+        return 0
+
+    def only(self, names: Collection[str]) -> Archive:
+        """Return the archive itself: what is sent to another process is only where it lies."""
+        return self
+
+    def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
         """Return the content of a file, which must not be longer than `limit` bytes.
 
         Raises:
             MemberError: It is too long, damaged, or compressed in an unknown way.
+            DataError: EK210 when the archive is elsewhere and does not come.
         """
         member = self._members[name]
         if member.file_size > limit:
@@ -93,12 +110,13 @@ class Archive:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened_again(path: Path, where: str, size: int) -> Archive:
+def _opened_again(file: Path | Stored, where: str, size: int) -> Archive:
     """Open an archive in another process, once for all that is sent there; raises DataError EK201."""
-    if not path.is_file() or path.stat().st_size != size:
-        hint = "put the same archive where every machine of the cluster finds it under the same path"
-        raise DataError("EK201", "a worker does not have this archive, or has another", where=where, hint=hint)
-    return Archive(path, where=where)
+    if not isinstance(file, Path):
+        file.require_same(where)
+    elif not file.is_file() or file.stat().st_size != size:
+        raise another_archive(where)
+    return Archive(file, where=where)
 
 
 def _check(member: zipfile.ZipInfo, where: str) -> None:

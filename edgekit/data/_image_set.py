@@ -47,6 +47,10 @@ class ImageSet:
         """Return the bytes of one image's file (npz: of its array, C order); raises BrokenImageError."""
         return self._source.encoded(self._positions[index])
 
+    def archives(self) -> tuple[int, ...]:
+        """Return the number of the archive (a tar shard) that each image lies in; 0 where there is one, or none."""
+        return tuple(self._source.archive(position) for position in self._positions)
+
     def select(self, indices: Sequence[int]) -> ImageSet:
         """Return the set of the images at `indices`, in that order."""
         return dataclasses.replace(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from edgekit.errors import DataError
 
 CLASSES_FILE = "classes.txt"
+# Of a longer label file the first bytes would not do either.
+LABEL_BYTES = 1 << 20
 
 
 def parse_classes(content: bytes, *, where: str) -> dict[str, str]:
@@ -75,6 +78,52 @@ def index_folders(
         where,
         f"name the folders as the model names its classes, or give these names in {CLASSES_FILE}",
     )
+
+
+def label_in(content: bytes) -> int | str | None:
+    """Return the `label` that a JSON file gives, a number or a name; None when it gives none."""
+    try:
+        facts = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    label = facts.get("label") if isinstance(facts, dict) else None
+    return label if isinstance(label, (int, str)) and not isinstance(label, bool) else None
+
+
+def index_labels(
+    labels: tuple[int, ...] | tuple[str, ...],
+    listing: Mapping[str, str] | None,
+    class_names: Sequence[str] | None,
+    *,
+    where: str,
+) -> tuple[tuple[int, ...], tuple[str, ...] | None]:
+    """Turn labels into class indices.
+
+    Names are folders, or stand for such. Numbers count the lines of `classes.txt`, without it the model's classes.
+
+    Args:
+        labels: Name or number of the class of each image.
+        listing: What `parse_classes` returned, None without such a file.
+        class_names: Class names of the model in the order of its logits, None when unknown.
+        where: The data set as the user named it, for messages.
+
+    Returns:
+        The index of each image, and the class names in order of their index, None when there are none.
+
+    Raises:
+        DataError: EK207 when the labels do not fit the listing or the model.
+    """
+    folders = tuple(listing or ())
+    if numbers := tuple(label for label in labels if isinstance(label, int)):
+        if listing is None:
+            check_indices(numbers, class_names, where=where)
+            return numbers, None if class_names is None else tuple(class_names)
+        if max(numbers) >= len(folders):
+            hint = f"list every class in {CLASSES_FILE}, in the order that the numbers count"
+            raise _misfit(f"label {max(numbers)} is beyond the {len(folders)} lines of {CLASSES_FILE}", where, hint)
+    words = tuple(folders[label] if isinstance(label, int) else label for label in labels)
+    positions, names = index_folders(set(words), listing, class_names, where=where)
+    return tuple(positions[word] for word in words), names
 
 
 def _name_the_same(names: Collection[str], model_names: Sequence[str]) -> bool:

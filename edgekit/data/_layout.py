@@ -35,23 +35,24 @@ def is_split(name: str) -> bool:
     return name.lower() in SPLITS
 
 
-def arrange(paths: Iterable[str], *, where: str) -> Layout:
+def arrange(paths: Iterable[str], *, where: str, suffixes: tuple[str, ...] = SUFFIXES) -> Layout:
     """Find the images below the top folder, or below the split folder that suits evaluation best.
 
     Args:
         paths: Every file, relative to the top folder, separated by `/`; other files are ignored.
         where: The data set as the user named it, for messages.
+        suffixes: What ends the name of an image, in small letters.
 
     Raises:
         DataError: EK201 when images lie beside folders of images; EK202 when there is no image.
     """
-    images = sorted(path for path in (tuple(path.split("/")) for path in paths) if _is_image(path))
+    images = sorted(path for path in (tuple(path.split("/")) for path in paths) if _is_image(path, suffixes))
     if not images:
         raise DataError(
             "EK202",
             "there are no images",
             where=where,
-            hint=f"give a folder or archive with {', '.join(SUFFIXES)} files",
+            hint=f"give a folder or archive with {', '.join(SUFFIXES)} files, or a folder of .tar shards",
         )
     root: _Path = ()
     while True:
@@ -74,9 +75,9 @@ def arrange(paths: Iterable[str], *, where: str) -> Layout:
         images = [path for path in nested if path[depth] == chosen]
 
 
-def _is_image(path: _Path) -> bool:
+def _is_image(path: _Path, suffixes: tuple[str, ...]) -> bool:
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in path)
-    return not hidden and path[-1].lower().endswith(SUFFIXES)
+    return not hidden and path[-1].lower().endswith(suffixes)
 
 
 def _joined(paths: Iterable[_Path]) -> tuple[str, ...]:

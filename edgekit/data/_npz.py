@@ -53,6 +53,10 @@ class NpzSource:
         """Return the bytes of one row in C order."""
         return bytes(self._rows[index].tobytes())
 
+    def archive(self, index: int) -> int:
+        """Return 0: there is one file."""
+        return 0
+
     def read(self, index: int) -> Image.Image:
         """Return one row as an image."""
         row = np.array(self._rows[index])

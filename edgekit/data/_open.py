@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from edgekit.data._archive import Archive, MemberError
+from edgekit.data._find import KINDS, Found, FoundFolder, FoundTar, FoundZip, find, read_beside
 from edgekit.data._image_set import ImageSet
-from edgekit.data._labels import CLASSES_FILE, check_indices, index_folders, parse_classes
+from edgekit.data._labels import CLASSES_FILE, check_indices, index_labels, parse_classes
 from edgekit.data._layout import Layout, arrange, is_split
+from edgekit.data._location import shown
 from edgekit.data._npz import open_npz
-from edgekit.data._sources import FileSource, FolderFiles, Source, ZipFiles
+from edgekit.data._sidecars import read_labels
+from edgekit.data._sources import ArchiveFiles, Files, FileSource, Members, Source
+from edgekit.data._stored import Stored
 from edgekit.errors import DataError
-
-_KINDS = "an image folder, one folder for each class, a .zip of either, or an .npz"
+from edgekit.files import is_url
 
 
 def open_images(path: Path | str, *, class_names: Sequence[str] | None = None) -> ImageSet:
@@ -24,12 +29,16 @@ def open_images(path: Path | str, *, class_names: Sequence[str] | None = None) -
     - a folder of images: no labels;
     - a folder with one folder for each class, at the top or below `val/`, `test/`, `validation/` or `train/`
       (taken in this order of preference) or below any single folder;
-    - a `.zip` of either; `archive.zip/train` names a folder inside it;
+    - a `.zip` or an uncompressed `.tar` of either; `archive.zip/train` names a folder inside it;
+    - tar shards (WebDataset): `train-{0000..0146}.tar`, `train-*.tar` or a folder of them, read as one tree; the
+      headers are read once and kept in the user's cache folder;
+    - a URL of any of these that fsspec can read (`s3://`, `gs://`, `https://`, `file://` …), as text;
     - an `.npz` with `images`, `x` or `data` (uint8, NHWC or NHW) and perhaps `labels` or `y` (integers).
 
-    One folder alone is no choice between classes: its images have no labels unless `classes.txt` or
-    `class_names` names it. Hidden files and other kinds of files are ignored. Images are in the sorted order
-    of their paths; `identifiers` are relative to `path`.
+    A `.cls` file beside each image holds its class index and comes before folders; a `.json` with a `label` serves
+    images that lie in no class folders. One folder alone is no choice between classes: its images have no labels
+    unless `classes.txt` or `class_names` names it. Hidden files and other kinds of files are ignored. Images are in
+    the sorted order of their paths; `identifiers` are relative to `path`.
 
     Args:
         path: Where the images are.
@@ -40,48 +49,76 @@ def open_images(path: Path | str, *, class_names: Sequence[str] | None = None) -
     Raises:
         DataError: EK201 when there is nothing of a known kind at `path`; EK202 when it has no images; EK205
             when an archive is unsafe to read; EK206 when an npz has another form; EK207 when classes do not
-            fit.
+            fit; EK210 when a storage does not answer; EK211 when it gives whole files only.
+        UsageError: EK004 when a package is missing that reads such URLs.
     """
-    where = str(path)
+    where = shown(str(path)) if is_url(path) else str(path)
     try:
-        place = Path(path)
-        if place.is_dir():
-            return _open_folder(place, where, class_names)
-        archive_path, within = _split_archive(place, where)
-        if archive_path.suffix.lower() == ".zip":
-            return _open_zip(archive_path, within, where, class_names)
-        if archive_path.suffix.lower() == ".npz" and not within:
-            return _open_npz(archive_path, where, class_names)
+        return _open(find(path, where=where), where, class_names)
     except OSError as error:
-        hint = "check the path and its permissions"
+        hint = f"check the path and its permissions; give {KINDS}"
         raise DataError("EK201", f"cannot be read ({error.strerror})", where=where, hint=hint) from error
-    raise DataError("EK201", "not a data set of a known kind", where=where, hint=f"give {_KINDS}")
 
 
-def _split_archive(place: Path, where: str) -> tuple[Path, str]:
-    """Split `data.zip/train` into the file and the folder inside it."""
-    for candidate in (place, *place.parents):
-        if candidate.is_file():
-            return candidate, "/".join(place.relative_to(candidate).parts)
-        if candidate.exists():
-            break
-    raise DataError("EK201", "no such file or folder", where=where, hint=f"give {_KINDS}")
+def fingerprint(url: str) -> str:
+    """Return a hash that is another one when what lies behind a URL is another, as far as the storage tells.
+
+    Names, lengths and what the storage says of each version (ETag, time of change) decide, and nothing is read. Where
+    it says nothing, all images are read.
+
+    Raises:
+        EdgekitError: As `open_images` does.
+    """
+    found = find(url, where=shown(url))
+    versions = [[name, file.size, file.mark] for name, file in _versions(found)]
+    if any(mark is None for _, _, mark in versions):
+        images = _open(found, shown(url), None)
+        facts: list[object] = [images.sha256(), images.labels, images.class_names]
+    else:
+        classes = found.beside() if isinstance(found, FoundTar) else None
+        facts = [sorted(versions), getattr(found, "within", ""), None if classes is None else classes.hex()]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _open_folder(root: Path, where: str, class_names: Sequence[str] | None) -> ImageSet:
-    files = FolderFiles(root)
-    names = files.names()
+def _versions(found: Found) -> list[tuple[str, Stored]]:
+    """Return the files behind a URL by their names, in order."""
+    if isinstance(found, FoundTar):
+        return [(file.key, file) for file in found.files]
+    if isinstance(found, FoundZip) and not isinstance(found.file, Path):
+        return [(found.file.key, found.file)]
+    assert isinstance(found, FoundFolder)
+    return list(found.stored.items())
+
+
+def _open(found: Found, where: str, class_names: Sequence[str] | None) -> ImageSet:
+    if isinstance(found, FoundFolder):
+        return _open_folder(found, where, class_names)
+    if isinstance(found, FoundZip):
+        return _open_archive(Archive(found.file, where=where), found.within, where, class_names)
+    if isinstance(found, FoundTar):
+        from edgekit.data._tar_shards import open_shards
+
+        return _open_archive(open_shards(found.files, where=where), found.within, where, class_names, found.beside)
+    return _open_npz(found.path, where, class_names)
+
+
+def _open_folder(found: FoundFolder, where: str, class_names: Sequence[str] | None) -> ImageSet:
+    names = found.files.names()
     layout = arrange(names, where=where)
-    content = _find_classes(layout.root, names, files.content, where)
-    above = root.resolve().parent / CLASSES_FILE
-    if content is None and is_split(root.resolve().name) and above.is_file():
-        content = above.read_bytes()
-    return _image_set(FileSource(files, layout.paths), layout, content, where, class_names)
+    content = _find_classes(layout.root, names, found.files.content, where)
+    if content is None and found.path is not None and is_split(found.path.name):
+        content = read_beside(found.path.parent)
+    return _image_set(found.files, names, layout, content, where, class_names)
 
 
-def _open_zip(path: Path, within: str, where: str, class_names: Sequence[str] | None) -> ImageSet:
-    archive = Archive(path, where=where)
-    files = ZipFiles(archive, within)
+def _open_archive(
+    archive: Members,
+    within: str,
+    where: str,
+    class_names: Sequence[str] | None,
+    beside: Callable[[], bytes | None] = lambda: None,
+) -> ImageSet:
+    files = ArchiveFiles(archive, within)
     names = files.names()
     if within and not names:
         raise DataError(
@@ -90,7 +127,7 @@ def _open_zip(path: Path, within: str, where: str, class_names: Sequence[str] | 
     layout = arrange(names, where=where)
     root = "/".join(part for part in (within, layout.root) if part)
     content = _find_classes(root, archive.names(), archive.read, where)
-    return _image_set(FileSource(files, layout.paths), layout, content, where, class_names)
+    return _image_set(files, names, layout, beside() if content is None else content, where, class_names)
 
 
 def _open_npz(path: Path, where: str, class_names: Sequence[str] | None) -> ImageSet:
@@ -120,17 +157,27 @@ def _find_classes(root: str, names: Collection[str], read: Callable[[str], bytes
 
 
 def _image_set(
-    source: Source, layout: Layout, classes: bytes | None, where: str, class_names: Sequence[str] | None
+    files: Files,
+    names: Collection[str],
+    layout: Layout,
+    classes: bytes | None,
+    where: str,
+    class_names: Sequence[str] | None,
 ) -> ImageSet:
-    count = len(layout.paths)
-    if layout.folders is None:
-        return _numbered(source, count, where, None, None)
-    folders = set(layout.folders)
+    source, count = FileSource(files, layout.paths), len(layout.paths)
     listing = None if classes is None else parse_classes(classes, where=where)
-    if len(folders) == 1 and listing is None and not folders & set(class_names or ()):
+    present = frozenset(names)
+    given = read_labels(files, layout.paths, ".cls", names=present, where=where)
+    folders = frozenset(layout.folders or ())
+    is_choice = len(folders) > 1 or listing is not None or folders & set(class_names or ())
+    if given is None and layout.folders is not None and is_choice:
+        given = layout.folders
+    if given is None:
+        given = read_labels(files, layout.paths, ".json", names=present, where=where)
+    if given is None:
         return _numbered(source, count, where, None, None)
-    positions, names = index_folders(folders, listing, class_names, where=where)
-    return _numbered(source, count, where, tuple(positions[folder] for folder in layout.folders), names)
+    labels, named = index_labels(given, listing, class_names, where=where)
+    return _numbered(source, count, where, labels, named)
 
 
 def _numbered(

@@ -1,15 +1,15 @@
-"""Where the bytes of images lie: a folder, or a zip archive."""
+"""Where the bytes of images lie: files in a folder or in archives."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
 
-from edgekit.data._archive import Archive, MemberError
+from edgekit.data._archive import MAX_FILE_BYTES, MemberError
 from edgekit.data._decode import BrokenImageError, decode
 from edgekit.errors import DataError
 
@@ -27,6 +27,10 @@ class Source(Protocol):
 
     def encoded(self, index: int) -> bytes:
         """Return the stored bytes of an image; raises BrokenImageError when they cannot be read."""
+        ...
+
+    def archive(self, index: int) -> int:
+        """Return the number of the archive that an image lies in; 0 where there is one, or none."""
         ...
 
     def read(self, index: int) -> Image.Image:
@@ -49,8 +53,40 @@ class Files(Protocol):
         """Return the length of a file in bytes."""
         ...
 
-    def content(self, name: str) -> bytes:
-        """Return a file's bytes; raises MemberError or OSError."""
+    def content(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
+        """Return a file's bytes; raises MemberError, also when there are more than `limit`, or OSError."""
+        ...
+
+    def archive(self, name: str) -> int:
+        """Return the number of the archive that a file lies in; 0 where there is one, or none."""
+        ...
+
+    def only(self, names: Collection[str]) -> Files:
+        """Return a tree that has these files and brings as little else as possible to another process."""
+        ...
+
+
+class Members(Protocol):
+    """The files in one archive, or in several that are one tree."""
+
+    def names(self) -> Sequence[str]:
+        """Return the path of every file."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Return the length of a file in bytes."""
+        ...
+
+    def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
+        """Return a file's bytes; raises MemberError, also when there are more than `limit`."""
+        ...
+
+    def archive(self, name: str) -> int:
+        """Return the number of the archive that a file lies in."""
+        ...
+
+    def only(self, names: Collection[str]) -> Members:
+        """Return what these files alone need."""
         ...
 
 
@@ -92,21 +128,33 @@ class FolderFiles:
         except OSError:
             return 0
 
-    def content(self, name: str) -> bytes:
-        """Return a file's bytes."""
-        return (self._root / name).read_bytes()
+    def content(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
+        """Return a file's bytes; raises MemberError when there are more than `limit`."""
+        path = self._root / name
+        if (size := path.stat().st_size) > limit:
+            raise MemberError(f"{size} bytes are too many")
+        return path.read_bytes()
+
+    def archive(self, name: str) -> int:
+        """Return 0: there are no archives."""
+        return 0
+
+    def only(self, names: Collection[str]) -> FolderFiles:
+        """Return the folder itself: what is sent to another process is only where it lies."""
+        return self
 
 
-class ZipFiles:
-    """The files below one folder of a zip archive.
+class ArchiveFiles:
+    """The files below one folder of an archive, or of several that are one tree.
 
     Args:
-        archive: The open archive.
+        archive: What holds the files.
         within: Folder inside it that paths are relative to, empty for all of it.
     """
 
-    def __init__(self, archive: Archive, within: str) -> None:
+    def __init__(self, archive: Members, within: str) -> None:
         self._archive = archive
+        self._within = within
         self._prefix = f"{within}/" if within else ""
 
     def names(self) -> Sequence[str]:
@@ -116,11 +164,19 @@ class ZipFiles:
 
     def size(self, name: str) -> int:
         """Return the length of a file in bytes, as the archive announces it."""
-        return self._archive.member(self._prefix + name).file_size
+        return self._archive.size(self._prefix + name)
 
-    def content(self, name: str) -> bytes:
-        """Return a file's bytes."""
-        return self._archive.read(self._prefix + name)
+    def content(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
+        """Return a file's bytes; raises MemberError when there are more than `limit`."""
+        return self._archive.read(self._prefix + name, limit)
+
+    def archive(self, name: str) -> int:
+        """Return the number of the archive that a file lies in."""
+        return self._archive.archive(self._prefix + name)
+
+    def only(self, names: Collection[str]) -> ArchiveFiles:
+        """Return what these files alone need."""
+        return ArchiveFiles(self._archive.only([self._prefix + name for name in names]), self._within)
 
 
 class FileSource:
@@ -147,10 +203,15 @@ class FileSource:
         except OSError as error:
             raise BrokenImageError(self._paths[index], error.strerror or str(error)) from error
 
+    def archive(self, index: int) -> int:
+        """Return the number of the archive that the image's file lies in."""
+        return self._files.archive(self._paths[index])
+
     def read(self, index: int) -> Image.Image:
         """Decode the image's file to RGB."""
         return decode(self.encoded(index), self._paths[index])
 
     def only(self, indices: Sequence[int]) -> FileSource:
         """Return a source of the files at `indices` alone."""
-        return FileSource(self._files, [self._paths[index] for index in indices])
+        paths = [self._paths[index] for index in indices]
+        return FileSource(self._files.only(paths), paths)

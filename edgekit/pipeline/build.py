@@ -37,7 +37,7 @@ class BundleRequest:
     target: str
     folder: Path
     jetpack: str | None = None
-    images: Path | None = None
+    images: Path | str | None = None
     samples: int = 16
 
 

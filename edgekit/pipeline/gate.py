@@ -82,7 +82,7 @@ class GateRequest:
     committed: Path = Path(BASELINE_FILE)
     limits: Limits = DEFAULT_LIMITS
     overrides: Overrides = NO_OVERRIDES
-    evaluation: Path | None = None
+    evaluation: Path | str | None = None
     evaluation_samples: int | None = None
     threads: int = 0
     command: str = ""

@@ -37,9 +37,9 @@ def choose_images(
     source: Source,
     *,
     calibrates: bool,
-    calibration: Path | None,
+    calibration: Path | str | None,
     calibration_samples: int,
-    evaluation: Path | None,
+    evaluation: Path | str | None,
     evaluation_samples: int | None,
 ) -> Images:
     """Open the images that were named, or find fitting ones.
@@ -77,7 +77,7 @@ def choose_images(
     return Images(chosen, rest, excluded, notes)
 
 
-def _calibration(source: Source, path: Path | None, count: int) -> ImageSet:
+def _calibration(source: Source, path: Path | str | None, count: int) -> ImageSet:
     if path is not None:
         return open_images(path).spread(count)
     if not sample_serves(source):
@@ -85,12 +85,12 @@ def _calibration(source: Source, path: Path | None, count: int) -> ImageSet:
             "EK001",
             "static quantization needs images to calibrate on, and the sample that ships has other classes",
             where="--calibration",
-            hint="give about 128 images of the training set, as a folder, .zip or .npz",
+            hint="give about 128 images of the training set, as a folder, .zip, .tar or .npz",
         )
     return dataclasses.replace(sample().calibration, name=SHIPPED_NAME).spread(count)
 
 
-def _labelled_where_it_fits(path: Path, source: Source) -> ImageSet:
+def _labelled_where_it_fits(path: Path | str, source: Source) -> ImageSet:
     """Open images that need no labels, with those that certainly are the model's classes."""
     try:
         return fitting(open_images(path, class_names=source.class_names), source)
@@ -111,7 +111,7 @@ def shipped_evaluation(source: Source) -> ImageSet:
     return dataclasses.replace(images, labels=None) if source.random else images
 
 
-def evaluation_images(source: Source, evaluation: Path | None, samples: int | None) -> ImageSet:
+def evaluation_images(source: Source, evaluation: Path | str | None, samples: int | None) -> ImageSet:
     """Open the images that were named, or the sample that ships where its classes are those of the model.
 
     Raises:

@@ -110,7 +110,7 @@ def inspect_model(
     path: Path,
     *,
     baseline: Path | None = None,
-    images: Path | None = None,
+    images: Path | str | None = None,
     target: str = "cpu",
     fix: Path | None = None,
     overrides: Overrides = NO_OVERRIDES,
@@ -204,7 +204,7 @@ def _drift(
     path: Path,
     model: onnx.ModelProto,
     reference: Path,
-    images: Path | None,
+    images: Path | str | None,
     overrides: Overrides,
     progress: StartProgress,
 ) -> tuple[_Drift, tuple[Note, ...]]:
@@ -232,7 +232,7 @@ def _drift(
     return _Drift(sqnr, str(reference), f"{len(chosen)} images of {chosen.name}"), source.notes
 
 
-def _images(path: Path | None, source: Source) -> ImageSet | None:
+def _images(path: Path | str | None, source: Source) -> ImageSet | None:
     if path is not None:
         return open_images(path).spread(IMAGES)
     return shipped_evaluation(source).spread(IMAGES) if sample_serves(source) else None

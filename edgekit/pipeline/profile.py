@@ -48,7 +48,7 @@ class EstimateRequest:
 def profile_model(
     model: str | Path | None,
     overrides: Overrides = NO_OVERRIDES,
-    activations: Path | None = None,
+    activations: Path | str | None = None,
     samples: int = 64,
     *,
     estimating: EstimateRequest | None = None,

@@ -92,9 +92,9 @@ class PruneRequest:
     recover: Recover = "repair"
     recovery: Recovery | None = None
     overrides: Overrides = NO_OVERRIDES
-    images: Path | None = None
+    images: Path | str | None = None
     samples: int = 256
-    evaluation: Path | None = None
+    evaluation: Path | str | None = None
     evaluation_samples: int | None = None
     target: str | None = None
     threads: int = 0

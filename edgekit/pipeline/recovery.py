@@ -62,7 +62,7 @@ class RecoverRequest:
     how: Recovery
     from_labels: bool = False
     overrides: Overrides = NO_OVERRIDES
-    images: Path | None = None
+    images: Path | str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _is_masked(provenance: Mapping[str, str]) -> bool:
         return False
 
 
-def recovery_images(path: Path | None, loaded: LoadedModel, *, shipped: bool) -> ImageSet | None:
+def recovery_images(path: Path | str | None, loaded: LoadedModel, *, shipped: bool) -> ImageSet | None:
     """Open the images that judge, repair and train a pruned model, with labels where these certainly fit.
 
     Args:
@@ -146,7 +146,7 @@ def recovery_images(path: Path | None, loaded: LoadedModel, *, shipped: bool) ->
     return None
 
 
-def _labelled_where_it_fits(path: Path, loaded: LoadedModel) -> ImageSet:
+def _labelled_where_it_fits(path: Path | str, loaded: LoadedModel) -> ImageSet:
     try:
         images = open_images(path, class_names=loaded.class_names)
     except DataError as error:

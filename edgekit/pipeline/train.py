@@ -53,12 +53,12 @@ class TrainRequest:
         device: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`.
     """
 
-    images: Path
+    images: Path | str
     recipe: Recipe
     output: Path
     model: Path | None = None
     overrides: Overrides = NO_OVERRIDES
-    evaluation: Path | None = None
+    evaluation: Path | str | None = None
     evaluate_every: int = 1
     teacher: Path | None = None
     distill_weight: float = 0.7
@@ -212,7 +212,7 @@ def _numbers(images: ImageSet) -> tuple[str, ...]:
     return tuple(str(index) for index in range(max(require_labels(images)) + 1))
 
 
-def _in_order(path: Path, class_names: tuple[str, ...]) -> ImageSet | None:
+def _in_order(path: Path | str, class_names: tuple[str, ...]) -> ImageSet | None:
     """Open images with their labels in the order of a model's classes; None when theirs are other classes."""
     try:
         return open_images(path, class_names=class_names)

@@ -70,7 +70,7 @@ class ValidateRequest:
     baseline: str
     candidate: str
     overrides: Overrides = NO_OVERRIDES
-    evaluation: Path | None = None
+    evaluation: Path | str | None = None
     evaluation_samples: int | None = None
     max_drop: float | None = None
     threads: int = 0

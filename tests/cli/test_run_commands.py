@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 import tomllib
 from command_line import Outcome, edgekit, refusal
 
+from edgekit.data import open_images
 from edgekit.shipped import shipped_checkpoint
 
 QUICK = """\
@@ -100,6 +102,22 @@ def test_variables_of_the_shell_are_read_and_flags_win(tmp_path: Path, monkeypat
     assert edgekit("run", path, "--check", "--json").facts["stages"] == ["export", "quantize"]
     flag = ("--set", "quantize.enabled=false")
     assert edgekit("run", path, "--check", "--json", *flag).facts["stages"] == ["export"]
+
+
+def test_the_indexes_of_tar_shards_are_listed_and_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("edgekit.data._stored._SETTLED_NS", -1 << 62)
+    path = tmp_path / "set.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+    open_images(path)
+    (listed,) = edgekit("cache", "ls", "--shards", "--json").facts
+    assert listed["name"] == str(path)
+    assert edgekit("cache", "ls", "--shards").out.splitlines()[-1].startswith("1 indexes, ")
+    assert edgekit("cache", "gc", "--shards", "--json").facts["removed"] == []
+    assert edgekit("cache", "gc", "--shards", "--all", "--dry-run").out.startswith("would remove 1 indexes, ")
+    assert edgekit("cache", "gc", "--shards", "--all", "--json").facts["removed"] == [str(path)]
+    assert edgekit("cache", "ls", "--shards", "--json").facts == []
 
 
 def test_the_cache_is_listed_and_emptied(again: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import jsonschema
@@ -49,6 +51,28 @@ def test_a_checkpoint_can_be_compared_with_what_was_made_from_it(int8: Path, rep
     assert facts["candidate"]["sha256"] == hashlib.sha256(int8.read_bytes()).hexdigest()
     assert facts["drift"]["agreement"]["value"] > 80
     assert facts["verdict"]["reason"].endswith("; no limit was given")
+
+
+def test_shards_and_urls_are_evaluated_as_the_archive_that_they_are_of(
+    fp32: Path, int8: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    packed = repository / "calibration" / "cifar10_evaluation.zip"
+    with zipfile.ZipFile(packed) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+        for number in range(3):
+            with tarfile.open(tmp_path / f"part-{number}.tar", "w") as shard:
+                for name in names[number::3]:
+                    member = tarfile.TarInfo(name)
+                    member.size = archive.getinfo(name).file_size
+                    shard.addfile(member, archive.open(name))
+    locations = (packed, f"{tmp_path}/part-{{0..2}}.tar", f"file://{packed}")
+    results = [edgekit("validate", fp32, int8, *FEW, "--eval", location, "--json").facts for location in locations]
+    for found in results[1:]:
+        assert found["drift"] == results[0]["drift"]
+        assert found["baseline"]["accuracy"] == results[0]["baseline"]["accuracy"]
+    refused = edgekit("validate", fp32, int8, *FEW, "--eval", f"{tmp_path}/part-{{0..3}}.tar")
+    assert refusal(refused).startswith(f"EK201 {tmp_path}/part-3.tar: the shard does not exist; check the numbers")
 
 
 def test_random_weights_are_compared_on_the_sample_without_its_labels() -> None:

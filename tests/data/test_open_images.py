@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from image_factory import image_files, png, write_folder, write_zip
+from image_factory import image_files, png, write_folder, write_tar, write_zip
 
 from edgekit.data import ImageSet, open_images
 from edgekit.errors import DataError
@@ -13,13 +13,15 @@ from edgekit.errors import DataError
 Make = Callable[[Mapping[str, bytes]], Path]
 
 
-@pytest.fixture(params=["folder", "zip"])
+@pytest.fixture(params=["folder", "zip", "tar"])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Lay files out in a folder, or in a zip: both must open alike."""
+    """Lay files out in a folder, a zip or a tar: all must open alike."""
 
     def _make(files: Mapping[str, bytes]) -> Path:
         if request.param == "zip":
             return write_zip(tmp_path / "set.zip", files)
+        if request.param == "tar":
+            return write_tar(tmp_path / "set.tar", files)
         return write_folder(tmp_path / "set", files)
 
     return _make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekit.pipeline.cluster._calibration import collect_shards
 from edgekit.pipeline.cluster._ray import ray_workers
-from edgekit.pipeline.cluster._shards import SHARD, shards
+from edgekit.pipeline.cluster._shards import SHARD, places, shards
 from edgekit.pipeline.cluster._validation import evaluate_shards
 from edgekit.pipeline.cluster._workers import HERE, Workers
 
@@ -14,6 +14,7 @@ __all__ = [
     "Workers",
     "collect_shards",
     "evaluate_shards",
+    "places",
     "ray_workers",
     "shards",
 ]

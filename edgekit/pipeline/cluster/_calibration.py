@@ -13,7 +13,7 @@ import onnx
 from edgekit.calibrate import Summary, collect, merge
 from edgekit.data import Batches, BrokenImage, ImageSet, batches, require_few_broken
 from edgekit.errors import QuantizationError
-from edgekit.pipeline.cluster._shards import SHARD, shards
+from edgekit.pipeline.cluster._shards import SHARD, places
 from edgekit.pipeline.cluster._workers import Workers
 from edgekit.spec import Preprocessing
 
@@ -46,7 +46,7 @@ def collect_shards(
         images: The images; every worker finds them under the same path.
         preprocessing: What the model expects.
         tensors: Names of tensors of the model.
-        size: Images of a shard.
+        size: Images of a shard at most.
         progress: Called after each shard with the number of images in it.
 
     Returns:
@@ -58,12 +58,13 @@ def collect_shards(
     tensors = tuple(dict.fromkeys(tensors))
     work = _Work(model.SerializeToString(deterministic=True), tensors, preprocessing, len(images))
     summaries: dict[str, Summary] = dict.fromkeys(tensors, Summary())
-    broken: dict[int, tuple[BrokenImage, ...]] = {}
-    for index, (part, unread) in workers.run(_collect_shard, work, shards(images, size)):
+    broken: dict[str, BrokenImage] = {}
+    pieces = list(places(images, size))
+    for index, (part, unread) in workers.run(_collect_shard, work, map(images.select, pieces)):
         summaries = {tensor: merge(summaries[tensor], part[tensor]) for tensor in tensors}
-        broken[index] = unread
-        progress(min(size, len(images) - index * size))
-    in_order = tuple(image for index in sorted(broken) for image in broken[index])
+        broken.update((image.identifier, image) for image in unread)
+        progress(len(pieces[index]))
+    in_order = tuple(broken[name] for name in images.identifiers if name in broken) if broken else ()
     require_few_broken(in_order, len(images), images.name)
     return summaries, in_order
 

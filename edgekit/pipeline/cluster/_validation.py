@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from edgekit.data import Batch, Batches, BrokenImage, ImageSet, batches, require_few_broken
 from edgekit.errors import DataError
-from edgekit.pipeline.cluster._shards import SHARD, shards
+from edgekit.pipeline.cluster._shards import SHARD, places
 from edgekit.pipeline.cluster._workers import Workers
 from edgekit.pipeline.measuring import BATCH, EvaluatedPair, StartProgress, silent
 from edgekit.spec import Preprocessing
@@ -53,8 +53,8 @@ def evaluate_shards(
         images: The images; every worker finds them under the same path.
         preprocessing: What the models expect.
         progress: Starts a progress bar.
-        size: Images of a shard, a multiple of `BATCH`. Where an image cannot be read, the batches after it are other
-            ones for other sizes, and logits may differ in their last bit.
+        size: Images of a shard at most, a multiple of `BATCH`. Where an image cannot be read, the batches after it are
+            other ones for other sizes, and logits may differ in their last bit.
 
     Raises:
         EdgekitError: EK2xx for the images, EK601 and EK602 when the models cannot be compared, EK02x for the cluster.
@@ -62,7 +62,8 @@ def evaluate_shards(
     work = _Work(baseline, candidate, preprocessing, len(images))
     advance = progress("evaluating", len(images))
     done: dict[int, _Part] = {}
-    for index, part in workers.run(_evaluate_shard, work, shards(images, size)):
+    pieces = list(places(images, size, batch=BATCH))
+    for index, part in workers.run(_evaluate_shard, work, map(images.select, pieces)):
         done[index] = part
         advance(len(part.read) + len(part.broken))
     parts = [done[index] for index in sorted(done)]
@@ -72,7 +73,7 @@ def evaluate_shards(
         raise DataError(
             "EK208", "there is no image to evaluate on", where=images.name, hint="give at least one image with --eval"
         )
-    read = [index * size + place for index, part in enumerate(parts) for place in part.read]
+    read = [piece[place] for piece, part in zip(pieces, parts, strict=True) for place in part.read]
     return EvaluatedPair(joined(pairs), images.select(read))
 
 

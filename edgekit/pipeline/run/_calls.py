@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from edgekit.errors import TrainingError
-from edgekit.files import write_json
+from edgekit.files import located, write_json
 from edgekit.models import NO_OVERRIDES, Overrides, load, names, profile
 from edgekit.pipeline.build import BundleRequest, make_bundle
 from edgekit.pipeline.engine_build import Here, InContainer, OnHost, build_engine
@@ -74,9 +74,9 @@ def _train(step: Step, given: Given, work: Path, progress: StartProgress) -> Mad
         label_smoothing=table.label_smoothing,
     )  # fmt: skip
     request = TrainRequest(
-        images=given.folder / pipeline.data.train, recipe=how, output=work,
+        images=located(given.folder, pipeline.data.train), recipe=how, output=work,
         model=None if model is None else Path(model),
-        overrides=overrides, evaluation=given.path(pipeline.data.eval), evaluate_every=table.evaluate_every,
+        overrides=overrides, evaluation=given.images(pipeline.data.eval), evaluate_every=table.evaluate_every,
         teacher=given.path(table.teacher), distill_weight=table.distill_weight, temperature=table.temperature,
         seed=pipeline.run.seed, device=pipeline.run.device,
     )  # fmt: skip
@@ -99,8 +99,8 @@ def _prune(step: Step, given: Given, work: Path, progress: StartProgress) -> Mad
     outcome = prune_model(
         PruneRequest(
             given.model.name, work / CHECKPOINT, table.method, structured, table.amount, recover=table.recover,
-            overrides=_overrides(given, given.model), images=given.path(pipeline.data.train), samples=table.samples,
-            evaluation=given.path(pipeline.data.eval), target=_device(given.target),
+            overrides=_overrides(given, given.model), images=given.images(pipeline.data.train), samples=table.samples,
+            evaluation=given.images(pipeline.data.eval), target=_device(given.target),
             threads=pipeline.run.threads,
         ),
         start=progress,
@@ -119,7 +119,7 @@ def _recover(step: Step, given: Given, work: Path, progress: StartProgress) -> M
     request = RecoverRequest(
         given.original.name, Path(given.model.name), output, recovery,
         from_labels=table.method == "finetune", overrides=_overrides(given, given.original),
-        images=given.path(pipeline.data.train),
+        images=given.images(pipeline.data.train),
     )  # fmt: skip
 
     def call(resume: bool) -> Any:
@@ -135,16 +135,16 @@ def _export(step: Step, given: Given, work: Path, progress: StartProgress) -> Ma
     request = ExportRequest(
         given.model.name, work, "none", _overrides(given, given.model), given.target, pipeline.run.jetpack,
         pipeline.export.opset if pipeline.export is not None else None,
-        evaluation=given.path(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
+        evaluation=given.images(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
         seed=pipeline.run.seed, threads=pipeline.run.threads, command=COMMAND,
     )  # fmt: skip
     if step == "quantize":
         assert table is not None
         request = dataclasses.replace(
-            request, quantize=table.method, calibration=given.path(pipeline.data.calibration),
+            request, quantize=table.method, calibration=given.images(pipeline.data.calibration),
             calibration_samples=pipeline.data.calibration_samples, calibration_method=table.calibration_method,
             effort=table.effort, max_drop=table.max_drop, mixed=table.mixed, weight_bits=table.weight_bits,
-            training=given.path(pipeline.data.train) if table.method == "qat" else None, state=work / QAT_STATE,
+            training=given.images(pipeline.data.train) if table.method == "qat" else None, state=work / QAT_STATE,
             awareness=Awareness(
                 table.qat_steps, table.qat_learning_rate, table.qat_label_weight, table.learned_scales
             ),
@@ -180,7 +180,7 @@ def _bundle_request(given: Given, folder: Path) -> BundleRequest:
     if name is not None and Path(name).name == INT8 and not _takes_int8(given):
         name = str(Path(name).with_name(FP32))
     return BundleRequest(
-        name, given.target, folder, pipeline.run.jetpack, given.path(pipeline.data.eval),
+        name, given.target, folder, pipeline.run.jetpack, given.images(pipeline.data.eval),
         table.samples,
     )  # fmt: skip
 
@@ -200,7 +200,7 @@ def _gate(step: Step, given: Given, work: Path, progress: StartProgress) -> Made
     committed = given.baseline.suffix == ".json"
     request = GateRequest(
         str(given.model.name), None if committed else str(given.baseline), limits=merged(limits, {}),
-        evaluation=given.path(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
+        evaluation=given.images(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
         threads=pipeline.run.threads, command=COMMAND,
     )  # fmt: skip
     if committed:
@@ -216,7 +216,7 @@ def _validate(step: Step, given: Given, work: Path, progress: StartProgress) -> 
     pipeline, table = given.pipeline, given.pipeline.validation
     assert table is not None
     request = ValidateRequest(
-        str(given.baseline), str(given.model.name), evaluation=given.path(pipeline.data.eval),
+        str(given.baseline), str(given.model.name), evaluation=given.images(pipeline.data.eval),
         evaluation_samples=pipeline.data.eval_samples, max_drop=table.max_drop, threads=pipeline.run.threads,
         diagnose=table.diagnose, html=work / PAGE if table.html else None, output=work, command=COMMAND,
     )  # fmt: skip
@@ -234,7 +234,7 @@ def _measure(step: Step, given: Given, work: Path, progress: StartProgress) -> M
     candidate = baseline if alone else open_model(str(given.candidate), NO_OVERRIDES)
     images = choose_images(
         baseline, calibrates=False, calibration=None, calibration_samples=1,
-        evaluation=given.path(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
+        evaluation=given.images(pipeline.data.eval), evaluation_samples=pipeline.data.eval_samples,
     ).evaluation  # fmt: skip
     blobs = [source.model.SerializeToString(deterministic=True) for source in (baseline, candidate)]
     runners = [runner(session(blob, threads=pipeline.run.threads)) for blob in blobs]

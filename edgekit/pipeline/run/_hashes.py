@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import sqlite3
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgekit.errors import UsageError
-from edgekit.files import sha256_of
+from edgekit.files import is_url, local_path, sha256_of
 
 # A file that was changed a moment ago may change again without another time stamp: its hash is not remembered.
 SETTLED_NS = 2_000_000_000
@@ -32,13 +33,29 @@ class Hashes:
         self._new: dict[str, tuple[_Stamp, str]] = {}
         self._read: set[str] = set()
 
-    def of(self, path: Path) -> str:
+    def of(self, path: Path | str) -> str:
         """Return the hash of a file, of a folder's content, or of the archive that `archive.zip/train` lies in.
 
+        Of tar shards that a pattern names it is that of all of them; of a URL, what its storage says of the versions of
+        the files there (`edgekit.data.fingerprint`).
+
         Raises:
-            UsageError: EK011 when it is gone or cannot be read.
+            EdgekitError: EK011 when it is gone or cannot be read; of a URL EK004 and EK2xx.
         """
+        if isinstance(path, str):
+            local = local_path(path) if is_url(path) else Path(path)
+            if local is None:
+                from edgekit.data import fingerprint
+
+                return fingerprint(path)
+            path = local
         try:
+            if not path.exists() and any(letter in str(path) for letter in "{*?["):
+                from edgekit.data import shard_files
+
+                shards = shard_files(path)
+                if shards is not None:
+                    return self._of_shards(shards, path)
             if path.is_dir():
                 return self._of_folder(path)
             archive = next((part for part in (path, *path.parents) if part.is_file()), path)
@@ -49,6 +66,14 @@ class Hashes:
                 "EK011", f"cannot be read: {error.strerror or error}", where=str(path), hint="check the path"
             ) from error
         return sha256 if inside == "." else hashlib.sha256(f"{sha256} {inside}".encode()).hexdigest()
+
+    def _of_shards(self, shards: tuple[Path, ...], pattern: Path) -> str:
+        if not shards:
+            raise FileNotFoundError(errno.ENOENT, "no file fits the pattern")
+        beside = shards[0].parent / "classes.txt"
+        files = (*shards, beside) if beside.is_file() else shards
+        inside = str(pattern).rpartition(".tar")[2]
+        return _digest([f"{self._of_file(file)}  {file.name}\n" for file in files] + [f"{inside}\n"])
 
     def of_sources(self, root: Path, leave_out: str) -> str:
         """Return the hash of the Python and shell files below a folder, without those of one folder in it."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from edgekit.files import located
 from edgekit.pipeline.run._cache import Entry, Kind
 from edgekit.pipeline.run._settings import Architecture, Pipeline
 from edgekit.shipped import shipped, shipped_checkpoint
@@ -72,6 +73,10 @@ class Given:
         """Return a path of the pipeline file as this process sees it."""
         return None if path is None else self.folder / path
 
+    def images(self, location: str | None) -> Path | str | None:
+        """Return where images of the pipeline file lie, as this process sees it."""
+        return None if location is None else located(self.folder, location)
+
     @property
     def target(self) -> str:
         """The target as commands take it: a name, or the path of a card."""
@@ -108,7 +113,7 @@ class Job:
     step: Step
     kind: Kind
     options: Mapping[str, Any]
-    inputs: Mapping[str, Path]
+    inputs: Mapping[str, Path | str]
     given: Given
 
 
@@ -156,8 +161,8 @@ def _train(given: Given) -> Job:
     options["scratch"] = pipeline.model.path is None or given.model.file is None
     inputs = {
         **({} if options["scratch"] else _model("model", given.model)),
-        **_file("train", given.path(pipeline.data.train)),
-        **_file("eval", given.path(pipeline.data.eval)),
+        **_file("train", given.images(pipeline.data.train)),
+        **_file("eval", given.images(pipeline.data.eval)),
         **_file("teacher", given.path(pipeline.train.teacher)),
     }
     return Job("train", "train", options, inputs, given)
@@ -189,7 +194,7 @@ def _export(step: Step, given: Given, model: Model, *, quantizes: bool) -> Job:
         options |= {"quantize": _table(pipeline.quantize), "calibration_samples": pipeline.data.calibration_samples}
         inputs |= _images(given, "calibration")
         if pipeline.quantize.method == "qat":
-            inputs |= _file("train", given.path(pipeline.data.train))
+            inputs |= _file("train", given.images(pipeline.data.train))
     return Job(step, "export", options, inputs, dataclasses.replace(given, model=model))
 
 
@@ -254,20 +259,20 @@ def _described(given: Given, model: Model) -> dict[str, Any]:
     return {"described": described, "architecture": model.name if model.file is None else None}
 
 
-def _cards(given: Given) -> dict[str, Path]:
+def _cards(given: Given) -> dict[str, Path | str]:
     own = given.pipeline.run.target
-    cards = {"cards": shipped("engines")}
+    cards: dict[str, Path | str] = {"cards": shipped("engines")}
     return {**cards, "card": given.folder / own} if own.endswith(".toml") else cards
 
 
-def _images(given: Given, name: Literal["train", "calibration", "eval"]) -> dict[str, Path]:
+def _images(given: Given, name: Literal["train", "calibration", "eval"]) -> dict[str, Path | str]:
     """Return where the images of [data] lie; the sample that ships where nothing is said."""
-    return {name: given.path(getattr(given.pipeline.data, name)) or shipped("calibration")}
+    return {name: given.images(getattr(given.pipeline.data, name)) or shipped("calibration")}
 
 
-def _model(name: str, model: Model) -> dict[str, Path]:
+def _model(name: str, model: Model) -> dict[str, Path | str]:
     return _file(name, model.file)
 
 
-def _file(name: str, path: Path | None) -> dict[str, Path]:
+def _file(name: str, path: Path | str | None) -> dict[str, Path | str]:
     return {} if path is None else {name: path}

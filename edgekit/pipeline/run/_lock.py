@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import edgekit
 from edgekit.errors import UsageError
-from edgekit.files import first_fault, read_at_most, write_json
+from edgekit.files import first_fault, located, read_at_most, write_json
 from edgekit.pipeline.run._hashes import Hashes
 from edgekit.pipeline.run._keys import LIBRARIES, code_sha256, library_version, python_version
 from edgekit.pipeline.run._lines import RunOutcome
@@ -66,7 +66,7 @@ class Lock(_Strict):
 
 def sources_of(pipeline: Pipeline, folder: Path, hashes: Hashes) -> dict[str, str]:
     """Return the hash of each file and folder that a pipeline reads, by its key; raises UsageError EK011."""
-    named = {key: folder / path for key, path in pipeline.files()}
+    named = {key: located(folder, path) for key, path in pipeline.files()}
     if pipeline.model.path is None:
         named["the model that ships"] = shipped_checkpoint()
     named["the sample that ships"] = shipped("calibration")

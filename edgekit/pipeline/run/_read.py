@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from edgekit.errors import UsageError
-from edgekit.files import read_at_most
+from edgekit.files import is_url, read_at_most
 from edgekit.pipeline.run._settings import Pipeline, Table
 from edgekit.pipeline.toml_lines import line_of
 
@@ -199,9 +199,14 @@ def _refusal(error: ValidationError, text: str, path: Path, origin: Mapping[tupl
 
 
 def _require_files(pipeline: Pipeline, text: str, path: Path, origin: Mapping[tuple[str, ...], str]) -> None:
+    from edgekit.data import shard_files
+
     for name, file in pipeline.files():
-        # archive.zip/train names a folder inside an archive.
-        if not any(candidate.exists() for candidate in (path.parent / file, *_archives(path.parent / file))):
+        if is_url(file):
+            continue  # Whether it is there is found out when it is needed, and perhaps not from this machine.
+        place = path.parent / file
+        # archive.zip/train names a folder inside an archive, and a pattern several files.
+        if not (any(candidate.exists() for candidate in (place, *_archives(place))) or _all_there(shard_files(place))):
             key = tuple(name.split("."))
             where = origin.get(key) or _place(text, path, key)
             hint = f"check the path; it is relative to the folder of {path.name}"
@@ -228,8 +233,12 @@ def _require_target(pipeline: Pipeline, text: str, path: Path) -> None:
         )
 
 
+def _all_there(shards: Sequence[Path] | None) -> bool:
+    return bool(shards) and all(shard.is_file() for shard in shards or ())
+
+
 def _archives(path: Path) -> Iterator[Path]:
-    return (parent for parent in path.parents if parent.suffix.lower() == ".zip")
+    return (parent for parent in path.parents if parent.suffix.lower() in (".zip", ".tar"))
 
 
 def _place(text: str, path: Path, key: Sequence[str]) -> str:

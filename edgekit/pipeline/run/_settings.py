@@ -98,15 +98,15 @@ class ModelTable(Table):
 
 
 class DataTable(Table):
-    """The images: folders, one folder a class, a .zip of either, or an .npz."""
+    """The images: folders, one folder a class, a .zip or .tar of either, tar shards, a URL, or an .npz."""
 
-    train: Path | None = None
+    train: str | None = None
     """Images to train, prune and recover with. Default for pruning: the sample that ships, where it fits."""
-    calibration: Path | None = None
+    calibration: str | None = None
     """Images that set the int8 ranges; labels are not needed. Default: the sample that ships, where it fits."""
     calibration_samples: Positive = 128
     """How many of them, evenly spread."""
-    eval: Path | None = None
+    eval: str | None = None
     """Labelled images to measure accuracy on. Default: the sample that ships, where it fits."""
     eval_samples: Positive | None = None
     """How many of them, evenly spread. Default: all."""
@@ -352,9 +352,9 @@ class Pipeline(Table):
         """Return the stages that are run, in order."""
         return tuple(name for name in STAGES if self.table(name) is not None)
 
-    def files(self) -> tuple[tuple[str, Path], ...]:
+    def files(self) -> tuple[tuple[str, Path | str], ...]:
         """Return the key and the path of each file that must be there before the run."""
-        named: list[tuple[str, Path | None]] = [
+        named: list[tuple[str, Path | str | None]] = [
             ("model.path", self.model.path if str(self.model.path) not in get_args(Architecture) else None),
             ("run.target", Path(self.run.target) if self.run.target.endswith(".toml") else None),
             *((f"data.{name}", getattr(self.data, name)) for name in ("train", "calibration", "eval")),

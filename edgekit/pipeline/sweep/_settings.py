@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgekit.errors import UsageError
-from edgekit.files import read_at_most
+from edgekit.files import located, read_at_most
 from edgekit.pipeline.toml_lines import line_of
 from edgekit.spec import CalibrationMethod, Effort
 
@@ -206,7 +206,7 @@ def _beside(settings: SweepSettings, folder: Path) -> SweepSettings:
     """Return the settings with paths relative to a folder."""
 
     def placed(path: str | None) -> str | None:
-        return None if path is None else str(folder / path)
+        return None if path is None else str(located(folder, path))
 
     # Architecture names stand for random weights, which no sweep can tell apart.
     models = tuple(model if model == SHIPPED else str(folder / model) for model in settings.space.model)

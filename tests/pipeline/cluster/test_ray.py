@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import socket
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import ray_work
 
 from edgekit.calibrate import Summary, collect, save
-from edgekit.data import batches, sample
+from edgekit.data import ImageSet, batches, open_images, sample
 from edgekit.errors import UsageError
 from edgekit.pipeline.cluster import collect_shards, evaluate_shards, ray_workers
 from edgekit.pipeline.cluster._ray import RayWorkers
@@ -43,6 +45,9 @@ def test_the_bytes_do_not_depend_on_the_workers_nor_on_the_death_of_one(
     shipped_source: Source, earlier: Path, tmp_path: Path
 ) -> None:
     few = sample().calibration.spread(24)
+    sharded = open_images(_in_tars(few, tmp_path / "tars"))
+    assert sharded.sha256() == few.sha256()
+    assert len(set(sharded.archives())) == 3
     tensors = tensors_to_calibrate(shipped_source.model, flavour_for("cpu"))
     stream = (batch.images for batch in batches(few, shipped_source.preprocessing))
     whole = _written(collect(shipped_source.model, stream, tensors, threads=1), tmp_path)
@@ -57,10 +62,28 @@ def test_the_bytes_do_not_depend_on_the_workers_nor_on_the_death_of_one(
             evaluated = evaluate_shards(workers, *blobs, few, shipped_source.preprocessing, size=8)
             assert np.array_equal(evaluated.pair.kl, pair.kl), count
             assert np.array_equal(evaluated.pair.noise, pair.noise), count
+            parts, _ = collect_shards(
+                workers, shipped_source.model, sharded, shipped_source.preprocessing, tensors, size=4
+            )
+            assert _written(parts, tmp_path) == whole, count
+            evaluated = evaluate_shards(workers, *blobs, sharded, shipped_source.preprocessing, size=8)
+            assert np.array_equal(evaluated.pair.kl, pair.kl), count
         mortal = ray_work.Mortal(four, tmp_path / "died")
         parts, _ = collect_shards(mortal, shipped_source.model, few, shipped_source.preprocessing, tensors, size=4)
         assert (tmp_path / "died").exists()
         assert _written(parts, tmp_path) == whole
+
+
+def _in_tars(images: ImageSet, folder: Path) -> Path:
+    """Deal images out to three tar shards, one after another."""
+    folder.mkdir()
+    for number in range(3):
+        with tarfile.open(folder / f"{number}.tar", "w") as shard:
+            for index in range(number, len(images), 3):
+                member = tarfile.TarInfo(images.identifiers[index])
+                member.size = len(images.encoded(index))
+                shard.addfile(member, io.BytesIO(images.encoded(index)))
+    return folder
 
 
 def _written(summaries: dict[str, Summary], folder: Path) -> bytes:

@@ -7,8 +7,10 @@ import os
 import time
 from pathlib import Path
 
+import fsspec
 import pytest
 
+from edgekit.data import fingerprint
 from edgekit.errors import UsageError
 from edgekit.pipeline.run import _hashes
 from edgekit.pipeline.run._hashes import Hashes
@@ -132,3 +134,24 @@ def test_a_memory_that_cannot_be_written_costs_time_and_nothing_else(tmp_path: P
     hashes = Hashes(tmp_path / "no" / "such" / "folder" / "memory")
     hashes.of(path)
     hashes.save()
+
+
+def test_shards_that_a_pattern_names_are_all_hashed(tmp_path: Path) -> None:
+    for number in range(3):
+        aged(tmp_path / f"part-{number}.tar", str(number).encode())
+    hashes = Hashes(tmp_path / "memory")
+    two, three = hashes.of(tmp_path / "part-{0..1}.tar"), hashes.of(tmp_path / "part-*.tar")
+    assert hashes.of(f"file://{tmp_path}/part-{{0..1}}.tar") == two
+    assert len({two, three, hashes.of(tmp_path / "part-{0..1}.tar" / "train")}) == 3
+    aged(tmp_path / "classes.txt", b"cat")
+    named = hashes.of(tmp_path / "part-{0..1}.tar")
+    aged(tmp_path / "part-1.tar", b"other")
+    assert len({two, named, Hashes(tmp_path / "memory").of(tmp_path / "part-{0..1}.tar")}) == 3
+    with pytest.raises(UsageError, match=r"EK011 .*no file fits the pattern"):
+        hashes.of(tmp_path / "other-*.tar")
+
+
+def test_the_hash_of_a_url_is_what_its_storage_says(tmp_path: Path) -> None:
+    with fsspec.open("memory://hashes/set.tar", "wb") as file:
+        file.write(b"not even looked at")
+    assert Hashes(tmp_path / "memory").of("memory://hashes/set.tar") == fingerprint("memory://hashes/set.tar")

@@ -43,6 +43,14 @@ def test_a_stage_is_run_when_its_table_is_there(tmp_path: Path) -> None:
     assert pipeline.stages() == ("export", "quantize")
 
 
+def test_images_may_be_shards_that_are_there_or_a_url_that_is_asked_later(tmp_path: Path) -> None:
+    (tmp_path / "part-0.tar").touch()
+    text = "[data]\neval = 'part-{0..0}.tar/val'\ncalibration = 's3://bucket//a.tar?x=1'\n[quantize]\n"
+    assert read(tmp_path, text).data.calibration == "s3://bucket//a.tar?x=1"
+    for absent in ("other-{0..0}.tar", "other-*.tar", "part-{0..1}.tar"):
+        assert "EK011 FOLDER/edgekit.toml:2: data.eval" in fault(tmp_path, text.replace("part-{0..0}.tar", absent))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

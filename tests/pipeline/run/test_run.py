@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import onnx
 import pytest
 from pipelines import bytes_of, facts, made, run, snapshot, write
 
-from edgekit.data import sample
+from edgekit.data import ImageSet, sample
 from edgekit.errors import EdgekitError, UsageError
 from edgekit.files import sha256_of
 from edgekit.pipeline.export import export_model
@@ -294,3 +297,37 @@ def test_other_bytes_from_the_same_inputs_are_said(copy: Callable[[], Path]) -> 
     again = run(path, "validate.enabled=false", start_from="quantize")
     assert [note.split(":")[0] for note in again.notes] == ["quantize"]
     assert "other bytes" in again.notes[0]
+
+
+@pytest.mark.slow
+def test_images_in_shards_and_behind_a_url_are_inputs_like_any_others(tmp_path: Path, images: ImageSet) -> None:
+    parts = [images.select(range(start, len(images), 2)) for start in (0, 1)]
+    for number, part in enumerate(parts):
+        (tmp_path / f"part-{number}.tar").write_bytes(packed(part))
+    with fsspec.open("memory://run/set.tar", "wb") as file:
+        file.write(packed(images))
+    data = '[data]\ncalibration = "part-{0..1}.tar"\ncalibration_samples = 16\neval = "memory://run/set.tar"\n'
+    path = write(tmp_path, f'[run]\nthreads = 1\n{data}[export]\n[quantize]\neffort = "fast"\n')
+    first = run(path)
+    assert made(first) == ["baseline", "quantize"]
+    assert first.lines[0].images == 100
+    assert made(run(path)) == []
+    with fsspec.open("memory://run/set.tar", "wb") as file:
+        file.write(packed(images.select(range(0, len(images), 5))))
+    again = run(path)
+    assert again.lines[0].images == 20
+    assert made(again) == ["baseline", "quantize"]
+
+
+def packed(images: ImageSet) -> bytes:
+    """Return the images as a tar archive of one folder a class."""
+    assert images.labels is not None
+    assert images.class_names is not None
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for index, label in enumerate(images.labels):
+            content = images.encoded(index)
+            member = tarfile.TarInfo(f"{images.class_names[label]}/{images.identifiers[index].rpartition('/')[2]}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
