@@ -12,14 +12,23 @@ import pytest
 hypothesis.settings.register_profile("edgekit", deadline=None)
 hypothesis.settings.load_profile("edgekit")
 
-# Workers side by side: one thread each, or their threads wait for one another. Read when torch is first imported.
+# Workers side by side: a core and a thread each, for them and for the processes that they start. Else the threads of
+# one would wait, spinning, for a core that another has. Set before torch and onnxruntime count the cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    cores = sorted(os.sched_getaffinity(0))
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    os.sched_setaffinity(0, {cores[worker % len(cores)]})
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The longest files begin: one that began last would run alone at the end, on one of the cores.
-LONGEST = ("test_readme.py", "test_real_models.py", "test_prune_command.py", "test_export_job.py", "test_packaging.py")
+LONGEST = (
+    "test_readme.py", "test_real_models.py", "test_prune_command.py", "test_run.py", "test_export_job.py",
+    "test_export_command.py", "test_repair.py", "test_injected_faults.py", "test_kill.py", "test_aware.py",
+    "test_sweep.py", "test_ray.py", "test_rtx_parser.py", "test_recovery.py", "test_structure.py", "test_packaging.py",
+    "test_training_loop.py", "test_program.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

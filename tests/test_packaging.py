@@ -28,11 +28,15 @@ def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_model_the_sample_the_page_the_licence_and_the_types(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
+def test_the_wheel_holds_the_model_the_sample_the_page_the_licence_and_the_types(wheel: Path, repository: Path) -> None:
+    with zipfile.ZipFile(wheel) as built:
+        names = set(built.namelist())
+        shipped = {Path(name).name: built.read(name) for name in names if "/_shipped/calibration/" in name}
     assert "edgekit/assets/mobilenet_cifar10.safetensors" in names
     assert "edgekit/_shipped/calibration/manifest.json" in names
+    # The sample comes whole: 512 images calibrate, 1,000 evaluate.
+    for archive in ("cifar10_calibration.zip", "cifar10_evaluation.zip"):
+        assert shipped[archive] == (repository / "calibration" / archive).read_bytes()
     assert {f"edgekit/report/html/templates/{name}" for name in ("page.html", "parts.html", "style.css")} <= names
     assert "edgekit/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -51,7 +55,9 @@ def test_the_installed_wheel_does_the_main_job_far_from_a_checkout(wheel: Path, 
     run(*pip, str(wheel), folder=work)
     where = run(sys.executable, "-c", "import edgekit; print(edgekit.__file__)", folder=work, path=site)
     assert where.startswith(str(site))
-    printed = run(sys.executable, "-m", "edgekit", "export", "--quantize", "static", "--json", folder=work, path=site)
-    report = json.loads(printed)
-    assert report["int8"]["n"] == 1000
+    sizes = ("--calibration-samples", "16", "--eval-samples", "100", "--threads", "1")
+    words = (sys.executable, "-m", "edgekit", "export", "--quantize", "static", *sizes, "--json")
+    report = json.loads(run(*words, folder=work, path=site))
+    assert report["int8"]["n"] == 100
+    assert report["quantization"]["rungs"]
     assert (work / "edgekit-out" / "model.int8.onnx").stat().st_size == report["int8"]["size_bytes"]

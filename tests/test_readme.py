@@ -1,7 +1,13 @@
-"""The README is run: both set-up commands are there, every command works, every figure shown has its row."""
+"""The README is run: both set-up commands are there, every command works, every figure shown has its row.
+
+Its commands run one after the other in this process, in one folder: starting Python and torch for each took longer than
+most of them. What a process of its own does is tested in test_packaging.py and cli/test_program.py.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -12,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.cli._main import run
 from edgekit.shipped import shipped
 
 SETUP = re.compile(r"^python3 -m venv .*$", re.MULTILINE)
@@ -34,9 +41,12 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+def typed(arguments: list[str]) -> tuple[int, str]:
+    """Run a command line as if it had been typed; returns its exit code and what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = run(arguments)
+    return code, printed.getvalue()
 
 
 def shown_commands(text: str) -> list[tuple[str, list[str]]]:
@@ -63,24 +73,29 @@ def test_there_are_exactly_two_set_up_commands(readme: str) -> None:
     assert tests.endswith("pytest -n auto")
 
 
-def test_every_command_shown_works_and_prints_what_is_shown(readme: str, newcomer: Path) -> None:
+@pytest.mark.slow
+def test_every_command_shown_works_and_prints_what_is_shown(
+    readme: str, newcomer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(newcomer)
     commands = shown_commands(readme)
     assert len(commands) >= 8
     for command, output in commands:
         program, *arguments = shlex.split(command)
         assert program == "edgekit"
-        result = run([sys.executable, "-m", "edgekit", *arguments], newcomer)
+        code, printed = typed(arguments)
         expected = 2 if any(line.startswith("edgekit: EK") for line in output) else 0
-        assert result.returncode == expected, f"{command}\n{result.stdout}{result.stderr}"
-        printed = (result.stdout + result.stderr).splitlines()
-        assert labels(output) <= labels(printed), command
+        assert code == expected, f"{command}\n{printed}"
+        assert labels(output) <= labels(printed.splitlines()), command
 
 
 def test_every_python_snippet_works(readme: str, newcomer: Path) -> None:
     snippets = PYTHON.findall(readme)
     assert snippets
     for snippet in snippets:
-        result = run([sys.executable, "-W", "error", "-c", snippet], newcomer)
+        words = [sys.executable, "-W", "error", "-c", snippet]
+        environment = {**os.environ, "PYTHONWARNINGS": "error"}
+        result = subprocess.run(words, cwd=newcomer, capture_output=True, text=True, env=environment, check=False)
         assert result.returncode == 0, result.stderr
 
 

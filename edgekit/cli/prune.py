@@ -61,6 +61,9 @@ def command(
     evaluation: Annotated[
         str | None, typer.Option("--eval", metavar="IMAGES", help="Images to measure accuracy on.")
     ] = None,
+    evaluation_samples: Annotated[
+        int | None, typer.Option("--eval-samples", min=1, help="How many of them, evenly spread. Default: all.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Device it is for, of edgekit targets.")] = None,
     recipe: Annotated[str, typer.Option(help="distill, finetune: recipe of edgekit train.")] = "finetune",
     epochs: Annotated[int | None, typer.Option(min=1, help="distill, finetune: epochs at most.")] = None,
@@ -107,7 +110,8 @@ def command(
             architecture=arch, width=width, num_classes=num_classes, input_size=input_size, padding=padding,
             bn_eps=bn_eps, mean=mean, std=std, resize=resize,
         ),
-        images=data, samples=samples, evaluation=evaluation, target=target, threads=threads,
+        images=data, samples=samples, evaluation=evaluation, evaluation_samples=evaluation_samples, target=target,
+        threads=threads,
     )  # fmt: skip
     with common.progress() as progress:
         outcome = prune_model(request, start=progress, on_step=_TrainingBar(progress).step)

@@ -27,8 +27,9 @@ class SamePadConv2d(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (the name nn.Module gives it)
         """Convolve (N, C, H, W) to (N, C', ceil(H / stride), ceil(W / stride))."""
-        height = _same_padding(input.shape[-2], self.kernel_size[0], self.stride[0])
-        width = _same_padding(input.shape[-1], self.kernel_size[1], self.stride[1])
+        # While torch traces, a size is a tensor, and the graph would compute the padding of every frame anew.
+        height = _same_padding(int(input.shape[-2]), self.kernel_size[0], self.stride[0])
+        width = _same_padding(int(input.shape[-1]), self.kernel_size[1], self.stride[1])
         padded = F.pad(input, (*width, *height))
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 

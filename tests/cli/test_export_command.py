@@ -198,7 +198,7 @@ def test_a_quantized_model_is_not_quantized_again_ek504(int8: Path, tmp_path: Pa
 
 
 def test_images_that_calibrate_are_not_evaluated(tree: Path, tmp_path: Path) -> None:
-    words = ("--calibration", tree, "--calibration-samples", 20, "--eval", tree, "--threads", 1)
+    words = ("--calibration", tree, "--calibration-samples", 20, "--eval", tree, "--effort", "fast", "--threads", 1)
     facts = edgekit("export", *words, "--output", tmp_path, "--json").facts
     assert facts["quantization"]["excluded_from_evaluation"] == 20
     assert len(set(facts["quantization"]["calibration_images"])) == facts["data"]["calibration"]["n"] == 20
@@ -207,7 +207,7 @@ def test_images_that_calibrate_are_not_evaluated(tree: Path, tmp_path: Path) -> 
 
 def test_the_calibration_method_is_told(tree: Path, tmp_path: Path) -> None:
     words = ("--calibration-method", "minmax", "--calibration-samples", 8, "--eval-samples", 8)
-    facts = edgekit("export", *words, "--threads", 1, "--output", tmp_path, "--json").facts
+    facts = edgekit("export", *words, "--effort", "fast", "--threads", 1, "--output", tmp_path, "--json").facts
     assert facts["quantization"]["method"] == "minmax"
     assert (facts["latency"]["threads"], facts["target"]) == (1, "cpu")
 
@@ -288,7 +288,18 @@ def test_a_full_disk_is_ek003_and_leaves_nothing(tmp_path: Path) -> None:
     def fill() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
-    words = ("--calibration-samples", 8, "--eval-samples", 8, "--threads", 1, "--output", tmp_path / "out")
+    words = (
+        "--effort",
+        "fast",
+        "--calibration-samples",
+        8,
+        "--eval-samples",
+        8,
+        "--threads",
+        1,
+        "--output",
+        tmp_path / "out",
+    )
     outcome = python("-m", "edgekit", "export", *words, before=fill)
     line = refusal(outcome)
     assert line.startswith("EK003 ")

@@ -19,7 +19,7 @@ from edgekit.pipeline.recovery import stagnant
 from edgekit.spec import ModelSpec, Preprocessing
 from edgekit.training import EpochResult
 
-FAST = ("--widths", "uniform", "--samples", 64)
+FAST = ("--widths", "uniform", "--samples", 32, "--eval-samples", 50, "--threads", 1)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcome = edgekit("prune", "--macs", 0.5, *FAST, "--output", path)
     assert outcome.code == 0, outcome.err
     assert "same answer as before: " in outcome.out
+    assert "of 50 images" in outcome.out
     return path
 
 
@@ -55,12 +56,13 @@ def test_it_is_exported_without_a_flag_and_its_onnx_is_smaller(half: Path, tmp_p
 def test_every_architecture_is_halved_and_onnxruntime_agrees_with_torch(architecture: str, tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     small = ("--width", 0.5, "--num-classes", 10, "--input-size", 32)
-    weights_alone = ("--importance", "l2", "--widths", "uniform", "--recover", "none")
+    weights_alone = ("--importance", "l2", "--widths", "uniform", "--recover", "none", "--eval-samples", 20)
     outcome = edgekit("prune", architecture, *small, "--macs", 0.5, *weights_alone, "--output", path, "--json")
     assert outcome.code == 0, outcome.err
     before, after = outcome.facts["macs"]
     assert after <= 0.5 * before
-    assert edgekit("export", path, "--quantize", "none", "--threads", 1, "--output", tmp_path).code == 0
+    exported = ("--quantize", "none", "--eval-samples", 20, "--threads", 1, "--output", tmp_path)
+    assert edgekit("export", path, *exported).code == 0
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(tmp_path / "model.fp32.onnx")
     with torch.no_grad():
@@ -70,7 +72,7 @@ def test_every_architecture_is_halved_and_onnxruntime_agrees_with_torch(architec
 
 def test_a_budget_of_time_is_timed_layer_by_layer(tmp_path: Path) -> None:
     path = tmp_path / "fast.safetensors"
-    outcome = edgekit("prune", "--latency", 0.6, *FAST, "--threads", 1, "--output", path, "--json")
+    outcome = edgekit("prune", "--latency", 0.6, *FAST, "--output", path, "--json")
     assert outcome.code == 0, outcome.err
     before, after = outcome.facts["macs"]
     assert after < before
@@ -85,7 +87,7 @@ def test_a_budget_of_time_on_a_device_is_its_roofline(tmp_path: Path) -> None:
 
 def test_single_weights_go_and_the_file_packs_smaller(tmp_path: Path) -> None:
     path = tmp_path / "sparse.safetensors"
-    options = ("--amount", 0.2, "--recover", "bn", "--samples", 32)
+    options = ("--amount", 0.2, "--recover", "bn", "--samples", 32, "--eval-samples", 50)
     outcome = edgekit("prune", "--method", "unstructured", *options, "--output", path, "--json")
     facts = outcome.facts["zeros"]
     assert facts["zeros"] == pytest.approx(0.2 * facts["weights"], rel=0.01)
@@ -99,10 +101,12 @@ def test_single_weights_go_and_the_file_packs_smaller(tmp_path: Path) -> None:
 
 def test_two_of_four_is_in_the_onnx_file(tmp_path: Path) -> None:
     path = tmp_path / "sparse.safetensors"
-    outcome = edgekit("prune", "--method", "2:4", "--target", "jetson-orin-nano", "--samples", 64, "--output", path)
+    options = ("--target", "jetson-orin-nano", "--samples", 16, "--eval-samples", 50, "--threads", 1)
+    outcome = edgekit("prune", "--method", "2:4", *options, "--output", path)
     assert outcome.code == 0, outcome.err
     assert "depthwise: one input channel to a filter" in outcome.out
-    assert edgekit("export", path, "--quantize", "none", "--threads", 1, "--output", tmp_path).code == 0
+    exported = ("--quantize", "none", "--eval-samples", 20, "--threads", 1, "--output", tmp_path)
+    assert edgekit("export", path, *exported).code == 0
     model = onnx.load(tmp_path / "model.fp32.onnx")
     arrays = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     pointwise = [array for array in arrays if array.ndim == 4 and array.shape[1] % 4 == 0]
@@ -116,15 +120,15 @@ def test_two_of_four_is_in_the_onnx_file(tmp_path: Path) -> None:
 def test_recovery_by_training_keeps_the_best_epoch_and_resumes(
     tmp_path: Path, write_tree: Callable[[ImageSet, Path], Path]
 ) -> None:
-    images = write_tree(sample().calibration.spread(200), tmp_path / "images")
+    images = write_tree(sample().calibration.spread(60), tmp_path / "images")
     command = (
-        "prune", "--macs", 0.5, *FAST, "--data", images, "--recover", "distill", "--batch-size", 20,
+        "prune", "--macs", 0.5, *FAST, "--data", images, "--recover", "distill", "--batch-size", 19,
         "--learning-rate", 0.001, "--output", tmp_path / "small.safetensors",
     )  # fmt: skip
     first = edgekit(*command, "--epochs", 2, "--json")
     assert first.code == 0, first.err
     assert [result["epoch"] for result in first.facts["history"]] == [1, 2]
-    assert all(result["evaluated"] == 10 for result in first.facts["history"])
+    assert all(result["evaluated"] == 3 for result in first.facts["history"])
     again = edgekit(*command, "--epochs", 2, "--resume", "--json")
     assert again.facts["history"] == first.facts["history"]
 

@@ -49,9 +49,9 @@ class Steps:
         return advance
 
 
-def test_the_report_that_is_returned_is_the_one_that_is_written(tmp_path: Path) -> None:
+def test_the_report_that_is_returned_is_the_one_that_is_written(narrow: Path, tmp_path: Path) -> None:
     steps = Steps()
-    request = ExportRequest(None, tmp_path / "a" / "b", calibration_samples=12, evaluation_samples=20, threads=1)
+    request = ExportRequest(narrow, tmp_path / "a" / "b", calibration_samples=12, evaluation_samples=20, threads=1)
     report = export_model(request, progress=steps)
     assert read(tmp_path / "a" / "b" / "report.json") == report
     assert {"calibrating": 12, "evaluating": 20, "timing": None}.items() <= steps.total.items()
@@ -66,7 +66,7 @@ def test_after_an_error_in_the_middle_the_files_of_the_earlier_run_are_as_they_w
     before = contents(folder)
     evaluation = archive(images, "evaluation.zip", broken=[70, 71])
     steps = Steps()
-    request = ExportRequest(None, folder, calibration_samples=8, evaluation=evaluation, threads=1)
+    request = ExportRequest(None, folder, calibration_samples=8, evaluation=evaluation, threads=1, effort="fast")
     with pytest.raises(DataError, match=r"EK203 .*2 of 100 images are broken so far"):
         export_model(request, progress=steps)
     assert steps.done["calibrating"] == 8
@@ -95,8 +95,9 @@ def test_one_broken_calibration_image_is_counted_and_not_said_to_have_set_a_rang
 ) -> None:
     calibration = archive(images, "calibration.zip", broken=[99])
     request = ExportRequest(
-        None, tmp_path / "out", calibration=calibration, calibration_samples=100, evaluation_samples=8, threads=1
-    )
+        None, tmp_path / "out", calibration=calibration, calibration_samples=100, evaluation_samples=8, threads=1,
+        effort="fast",
+    )  # fmt: skip
     report = export_model(request)
     assert report.data.calibration is not None
     assert (report.data.calibration.n, report.data.calibration.broken) == (99, 1)
@@ -111,11 +112,11 @@ def test_a_rerun_without_quantization_removes_the_int8_model_of_the_earlier_run(
     assert sorted(contents(folder)) == ["model.fp32.onnx", "notes.txt", "preprocessing.json", "report.json"]
 
 
-def test_the_same_request_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_request_gives_the_same_bytes(narrow: Path, tmp_path: Path) -> None:
     # Without mixed precision: it is chosen by time, which is another in every run.
     requests = (
         ExportRequest(
-            None, tmp_path / name, calibration_samples=16, evaluation_samples=20, threads=1, mixed=False, seed=3
+            narrow, tmp_path / name, calibration_samples=16, evaluation_samples=20, threads=1, mixed=False, seed=3
         )
         for name in ("one", "other")
     )
@@ -173,7 +174,7 @@ def test_a_foreign_onnx_file_is_exported_with_what_the_user_says(
     path = archive(images, "images.zip")
     request = ExportRequest(
         foreign, tmp_path / "out", quantize=quantize, overrides=said,  # type: ignore[arg-type]
-        calibration=path, calibration_samples=20, evaluation=path, threads=1, mixed=False,
+        calibration=path, calibration_samples=20, evaluation=path, threads=1, effort="fast",
     )  # fmt: skip
     report = export_model(request)
     static = quantize == "static"
@@ -243,10 +244,10 @@ def test_every_refusal_before_work_leaves_no_folder(tmp_path: Path) -> None:
         assert not output.exists()
 
 
-def test_images_of_one_colour_give_no_range_worth_quantizing_to_and_do_not_crash(tmp_path: Path) -> None:
+def test_images_of_one_colour_give_no_range_worth_quantizing_to_and_do_not_crash(narrow: Path, tmp_path: Path) -> None:
     path = tmp_path / "grey.npz"
     np.savez(path, images=np.full((8, 32, 32, 3), 128, np.uint8))
-    request = ExportRequest(None, tmp_path / "out", calibration=path, evaluation_samples=20, threads=1)
+    request = ExportRequest(narrow, tmp_path / "out", calibration=path, evaluation_samples=20, threads=1)
     report = export_model(request)
     assert report.int8 is not None
     assert report.int8.n == 20
