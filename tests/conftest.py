@@ -19,7 +19,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The longest files begin: one that began last would run alone at the end, on one of the cores.
-LONGEST = ("test_readme.py", "test_real_models.py", "test_prune_command.py", "test_export_job.py", "test_packaging.py")
+LONGEST = (
+    "test_readme.py",
+    "test_examples.py",
+    "test_real_models.py",
+    "test_prune_command.py",
+    "test_export_job.py",
+    "test_packaging.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
