@@ -24,10 +24,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The longest files begin: one that began last would run alone at the end, on one of the cores.
 LONGEST = (
-    "test_readme.py", "test_real_models.py", "test_prune_command.py", "test_run.py", "test_export_job.py",
-    "test_export_command.py", "test_repair.py", "test_injected_faults.py", "test_kill.py", "test_aware.py",
-    "test_sweep.py", "test_ray.py", "test_rtx_parser.py", "test_recovery.py", "test_structure.py", "test_packaging.py",
-    "test_training_loop.py", "test_program.py",
+    "test_readme.py", "test_examples.py", "test_real_models.py", "test_prune_command.py", "test_run.py",
+    "test_export_job.py", "test_processes.py", "test_export_command.py", "test_repair.py",
+    "test_injected_faults.py", "test_kill.py", "test_aware.py", "test_sweep.py", "test_ray.py",
+    "test_rtx_parser.py", "test_recovery.py", "test_structure.py", "test_packaging.py", "test_training_loop.py",
+    "test_program.py",
 )  # fmt: skip
 
 

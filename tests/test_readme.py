@@ -6,24 +6,16 @@ most of them. What a process of its own does is tested in test_packaging.py and 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import re
-import shlex
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from examples import blocks, commands, run_block
 
-from edgekit.cli._main import run
 from edgekit.shipped import shipped
 
 SETUP = re.compile(r"^python3 -m venv .*$", re.MULTILINE)
-CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
-PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -41,62 +33,19 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def typed(arguments: list[str]) -> tuple[int, str]:
-    """Run a command line as if it had been typed; returns its exit code and what it printed."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        code = run(arguments)
-    return code, printed.getvalue()
-
-
-def shown_commands(text: str) -> list[tuple[str, list[str]]]:
-    """Return each `$ edgekit …` line of the console blocks with the output lines shown under it."""
-    commands: list[tuple[str, list[str]]] = []
-    for block in CONSOLE.findall(text):
-        for line in re.sub(r"\\\n\s*", "", block).splitlines():
-            if line.startswith("$ "):
-                commands.append((line[2:], []))
-            elif commands and line.strip():
-                commands[-1][1].append(line)
-    return commands
-
-
-def labels(lines: list[str]) -> set[str]:
-    """Return the first column of an output: what is left of a run of two spaces, without numbers."""
-    heads = (re.split(r"\s{2,}", line.strip())[0] for line in lines)
-    return {head for head in heads if re.fullmatch(r"[A-Za-z][A-Za-z0-9 -]*", head)}
-
-
 def test_there_are_exactly_two_set_up_commands(readme: str) -> None:
     main_job, tests = SETUP.findall(readme)
     assert main_job.endswith("edgekit export --quantize static")
     assert tests.endswith("pytest -n auto")
 
 
-@pytest.mark.slow
-def test_every_command_shown_works_and_prints_what_is_shown(
-    readme: str, newcomer: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_block_does_what_it_shows(repository: Path, newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(newcomer)
-    commands = shown_commands(readme)
-    assert len(commands) >= 8
-    for command, output in commands:
-        program, *arguments = shlex.split(command)
-        assert program == "edgekit"
-        code, printed = typed(arguments)
-        expected = 2 if any(line.startswith("edgekit: EK") for line in output) else 0
-        assert code == expected, f"{command}\n{printed}"
-        assert labels(output) <= labels(printed.splitlines()), command
-
-
-def test_every_python_snippet_works(readme: str, newcomer: Path) -> None:
-    snippets = PYTHON.findall(readme)
-    assert snippets
-    for snippet in snippets:
-        words = [sys.executable, "-W", "error", "-c", snippet]
-        environment = {**os.environ, "PYTHONWARNINGS": "error"}
-        result = subprocess.run(words, cwd=newcomer, capture_output=True, text=True, env=environment, check=False)
-        assert result.returncode == 0, result.stderr
+    run = [block for block in blocks(repository / "README.md") if block.reason is None and block.language != "text"]
+    assert sum(len(commands(block.text)) for block in run if block.language == "console") >= 8
+    assert any(block.language == "python" for block in run)
+    for block in run:
+        run_block(block, newcomer)
 
 
 def test_links_lead_to_files_that_exist(readme: str, repository: Path) -> None:

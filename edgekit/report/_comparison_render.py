@@ -10,9 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from edgekit.report._gate_text import finding_text
 from edgekit.report._render import Side, render_comparison
 from edgekit.report._text import plain, print_line
-from edgekit.results import ClassChange, Comparison, Flip, NonInferiority, Significance
+from edgekit.results import ClassChange, Comparison, Diagnosis, Flip, NonInferiority, Significance
 from edgekit.spec import Interval
 
 _FLIPS_SHOWN: Final = 10
@@ -36,8 +37,18 @@ def render_validation(comparison: Comparison, console: Console) -> None:
         print_line(console, line)
     _print_classes(comparison.detail.classes, console)
     _print_flips(comparison, console)
+    for line in _causes(comparison.diagnosis):
+        print_line(console, line)
     for note in comparison.notes:
         print_line(console, f"note: {note}")
+
+
+def _causes(diagnosis: Diagnosis | None) -> Iterator[str]:
+    if diagnosis is None:
+        return
+    if not diagnosis.findings:
+        yield f"Finding: none of the known causes explains the loss on {diagnosis.images:,} images"
+    yield from (f"Finding: {finding_text(finding)}" for finding in diagnosis.findings)
 
 
 def _short_names(baseline: str, candidate: str) -> tuple[str, str]:

@@ -119,8 +119,16 @@ cat/0008.jpg   cat     cat        dog         0.056
 cat/0009.jpg   cat     cat        dog         0.05
 
 and 3 more, which --json lists
+Finding: bias-shift at stem: a b
 note: 1 of 1,001 images could not be read and were left out
 """
+
+
+def test_a_diagnosis_without_a_finding_says_so() -> None:
+    assert FULL.diagnosis is not None
+    nothing = dataclasses.replace(FULL, diagnosis=dataclasses.replace(FULL.diagnosis, findings=()))
+    assert "Finding: none of the known causes explains the loss on 32 images" in shown(nothing)
+    assert "Finding" not in shown(PLAIN)
 
 
 def test_the_table_has_an_interval_of_top5_and_both_calibration_errors() -> None:
