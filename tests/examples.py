@@ -156,7 +156,18 @@ def _run_pytest(block: Block, folder: Path) -> None:
     plugin = () if INSTALLED else ("-p", _PLUGIN)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        code = pytest.main([*plugin, "--edgekit-gate", "-p", "no:cacheprovider", "--rootdir", ".", "test_block.py"])
+        code = pytest.main(
+            [
+                *plugin,
+                "--edgekit-gate",
+                "-p",
+                "no:cacheprovider",
+                "--rootdir",
+                ".",
+                "--import-mode=importlib",
+                "test_block.py",
+            ]
+        )
     assert code == 0, f"{block.place}\n{printed.getvalue()}"
     assert "1 passed" in printed.getvalue()
 

@@ -14,9 +14,10 @@ from edgekit.models import MobileNet
 from edgekit.pruning._structure import ChannelGroup, Structure, remove
 from edgekit.spec import ModelSpec
 
-# Shares of the channels that stay, at which the loss is measured; between them it is interpolated.
+# Shares of the channels that stay, at which the loss is measured.
 SHARES = (0.125, 0.25, 0.5, 0.75)
-_LEAST_KL = 1e-9
+# Channels that nothing reads cost next to nothing, but not nothing: the others' prices stay comparable.
+_LEAST_KL = 1e-8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,19 +34,19 @@ class Sensitivity:
     channels: tuple[int, ...]
     kl: tuple[float, ...]
 
-    def curve(self) -> tuple[float, ...]:
-        """Return the loss at 0, 1, … all channels: linear between the points, never falling with fewer channels.
+    def price(self) -> tuple[float, ...]:
+        """Return what it costs to keep only 0, 1, … all channels, in units that compare across groups.
 
-        Below the last point it goes on as a power of the count, at least doubling with each halving: a straight line
-        would take a layer that can spare most of its channels down to none.
+        It grows with the inverse square of the share that stays, so that no layer becomes a bottleneck; how fast, the
+        lightest thinning that was measured says, by the square root of its loss. What is measured at fewer channels
+        without repair says little about what repair or training can bring back (docs/pruning.md, Measured).
         """
-        rising = np.maximum.accumulate(self.kl[::-1])[::-1]
-        counts = np.arange(self.channels[-1] + 1)
-        values = np.interp(counts, self.channels, rising)
-        fewest, next_fewest = self.channels[:2]
-        steepness = math.log(max(rising[0], _LEAST_KL) / max(rising[1], _LEAST_KL)) / math.log(next_fewest / fewest)
-        below = fewest / np.maximum(counts, 1)
-        return tuple((values * np.maximum(below, 1.0) ** max(steepness, 1.0)).tolist())
+        whole, lightest = self.channels[-1], self.channels[-2] if len(self.channels) > 1 else self.channels[-1]
+        counts = np.maximum(np.arange(whole + 1), 1)
+        growth = (whole / counts) ** 2 - 1.0
+        if lightest == whole:
+            return tuple(growth.tolist())
+        return tuple((math.sqrt(max(self.kl[-2], _LEAST_KL)) * growth / growth[lightest]).tolist())
 
 
 @torch.no_grad()

@@ -34,8 +34,8 @@ class Structured:
         cost: What the ratio is of.
         ratio: Cost after over cost before, above 0 and below 1.
         importance: What decides which channels of a group stay.
-        widths: What decides how many: `sensitivity` takes them where it costs the least of what is measured at the
-            outputs, `uniform` the same share everywhere.
+        widths: What decides how many: `sensitivity` takes more where the outputs are measured to suffer less, and
+            none down to a bottleneck; `uniform` the same share everywhere.
         divisor: Channel counts become multiples of it.
         recover: `bn` measures normalisations anew, `repair` refits every layer; neither needs labels.
     """
@@ -119,7 +119,7 @@ def prune_channels(
         advance = start("sensitivity", len(parts.groups))
         some = images[: max(1, SENSITIVITY_IMAGES // len(images[0]))]
         curves = sensitivities(module, spec, parts, importance, some, advance=advance)
-        after = allocate(parts.channels, [curve.curve() for curve in curves], cost, budget, how.divisor)
+        after = allocate(parts.channels, [curve.price() for curve in curves], cost, budget, how.divisor)
     kept = {
         group.name: best(group, importance, count)
         for group, count in zip(parts.groups, after, strict=True)

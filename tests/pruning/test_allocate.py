@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -71,19 +72,29 @@ def test_the_next_lower_count(channels: int, divisor: int, expected: int) -> Non
     assert fewer(channels, divisor) == expected
 
 
-def test_a_curve_passes_through_what_was_measured_and_never_falls_with_fewer_channels() -> None:
-    curve = Sensitivity("layer", (2, 4, 8), (0.4, 0.5, 0.0)).curve()
-    assert len(curve) == 9
-    assert (curve[8], curve[6], curve[4], curve[2]) == (0.0, 0.25, 0.5, 0.5)
-    assert list(curve) == sorted(curve, reverse=True)
+@given(
+    st.integers(2, 40).map(lambda quarters: 4 * quarters),
+    st.lists(st.floats(0.0, 10.0), min_size=3, max_size=3),
+)
+def test_a_price_rises_ever_faster_with_fewer_channels(channels: int, measured: list[float]) -> None:
+    points = (channels // 4, channels // 2, channels * 3 // 4, channels)
+    price = Sensitivity("layer", points, (*measured, 0.0)).price()
+    assert len(price) == channels + 1
+    assert price[channels] == 0.0
+    steps = [more - less for more, less in itertools.pairwise(price[1:])]
+    assert steps == sorted(steps, reverse=True)
+    assert all(step > 0 for step in steps)
 
 
-def test_below_the_last_point_the_loss_at_least_doubles_with_each_halving() -> None:
-    # A last layer before ten classes can spare most of its channels, and not all.
-    curve = Sensitivity("head", (64, 128, 512), (0.09, 0.03, 0.0)).curve()
-    assert curve[64] == pytest.approx(0.09)
-    assert curve[32] == pytest.approx(0.27)
-    assert curve[16] == pytest.approx(0.81)
-    flat = Sensitivity("flat", (64, 128, 512), (0.05, 0.05, 0.0)).curve()
-    assert flat[32] == pytest.approx(0.10)
-    assert flat[0] == flat[1]
+def test_a_price_follows_the_lightest_thinning_alone() -> None:
+    """Four times the loss there is twice the price; what a ruined layer does to the outputs does not count."""
+    light = Sensitivity("layer", (16, 48, 64), (9.0, 0.01, 0.0)).price()
+    heavy = Sensitivity("layer", (16, 48, 64), (0.1, 0.04, 0.0)).price()
+    assert heavy == pytest.approx([2 * cost for cost in light])
+    assert light[48] == pytest.approx(0.1)
+    assert light[32] == pytest.approx(0.1 * 3 / ((4 / 3) ** 2 - 1))
+
+
+def test_a_layer_of_one_channel_or_one_that_nothing_reads_has_a_price() -> None:
+    assert Sensitivity("single", (1,), (0.0,)).price() == (0.0, 0.0)
+    assert 0.0 < Sensitivity("dead", (48, 64), (0.0, 0.0)).price()[32] < 0.001
