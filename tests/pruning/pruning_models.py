@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+
 import torch
 
 from edgekit.models import MobileNet, build, names
@@ -11,7 +14,13 @@ ARCHITECTURES = names()
 
 
 def small(architecture: str, padding: str = "torch") -> tuple[MobileNet, ModelSpec]:
-    """A narrow model whose normalisations have seen noise, so that signals reach its end."""
+    """A narrow model whose normalisations have seen noise, so that signals reach its end; each call gives a copy."""
+    module, spec = _made(architecture, padding)
+    return copy.deepcopy(module), spec
+
+
+@functools.cache
+def _made(architecture: str, padding: str) -> tuple[MobileNet, ModelSpec]:
     spec = ModelSpec(architecture, 0.5, 10, 32, "tf_same" if padding == "tf_same" else "torch", stem_stride=1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -31,7 +31,7 @@ TRAINED = """\
     eval_samples = 20
     [train]
     recipe = "cifar10"
-    epochs = 4
+    epochs = 3
     batch_size = 16
     [prune]
     macs = 0.6
@@ -40,12 +40,12 @@ TRAINED = """\
     recover = "bn"
     samples = 32
     [recover]
-    epochs = 3
+    epochs = 2
     batch_size = 16
     [quantize]
     method = "qat"
     effort = "fast"
-    qat_steps = 60
+    qat_steps = 20
     """
 KILLS = 5
 
@@ -91,7 +91,7 @@ def test_training_goes_on_from_its_last_epoch(tmp_path: Path, archive: Callable[
     (state,) = path.parent.glob(".edgekit/work/train-*/result/training.pt")
     left = state.read_bytes()
     outcome = run(path, *flags)
-    assert outcome.stages[0].facts["epochs"] == 4
+    assert outcome.stages[0].facts["epochs"] == 3
     # A damaged state cannot be gone on from: training begins again, says so, and ends with the same bytes.
     again = write(tmp_path / "again", TRAINED)
     shutil.copy(images, again.parent)
