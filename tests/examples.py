@@ -89,8 +89,8 @@ def commands(text: str) -> list[tuple[str, list[str]]]:
 def labels(lines: list[str]) -> set[str]:
     """Return the first column of an output: what is left of a run of two spaces, with # for each number."""
     heads = (re.split(r"\s{2,}", line.strip())[0] for line in lines)
-    masked = (re.sub(r"\d[\d,.]*", "#", head) for head in heads)
-    return {head for head in masked if re.fullmatch(r"[A-Za-z][A-Za-z0-9# -]*", head)}
+    masked = (re.sub(r"(?<![A-Za-z_\d])\d[\d,.]*", "#", head) for head in heads)
+    return {head for head in masked if re.fullmatch(r"[A-Za-z][A-Za-z0-9_# -]*", head)}
 
 
 def run_block(block: Block, folder: Path) -> None:
@@ -164,7 +164,8 @@ def _run_pytest(block: Block, folder: Path) -> None:
                 "no:cacheprovider",
                 "--rootdir",
                 ".",
-                "--import-mode=importlib",
+                "--import-mode",
+                "importlib",
                 "test_block.py",
             ]
         )
@@ -176,4 +177,5 @@ def _read_toml(block: Block, folder: Path) -> None:
     assert block.title is not None, f"{block.place}: a file has a title, by which its schema is known"
     schema = json.loads((REPOSITORY / "docs" / SCHEMAS[Path(block.title).stem]).read_text(encoding="utf-8"))
     faults = jsonschema.Draft202012Validator(schema).iter_errors(read_toml(folder / block.title))
-    assert [fault.message for fault in faults] == [], block.place
+    messages = [fault.message for fault in faults]
+    assert not messages, f"{block.place}: {messages}"

@@ -112,4 +112,6 @@ def test_the_reference_has_every_name_that_a_facade_offers(pages: dict[str, Fetc
         for name in facade.__all__:
             kind = type(getattr(facade, name)).__name__
             if kind in ("function", "type", "ABCMeta", "ModelMetaclass"):
-                assert f"{facade.__name__}.{name}" in anchors, f"{facade.__name__}.{name}"
+                # A function may have the name of the module that it lies in.
+                here = {f"{facade.__name__}.{name}", f"{facade.__name__}.{name}.{name}"}
+                assert here & anchors, f"{facade.__name__}.{name}"
