@@ -192,11 +192,11 @@ def without_the_first(count: int) -> Iterator[tuple[torch.Tensor, torch.Tensor |
 @pytest.mark.parametrize("learned_scales", [False, True])
 def test_an_interrupted_training_goes_on_to_the_same_result(tmp_path: Path, learned_scales: bool) -> None:
     model = mobilenet("relu6")
-    start, how, state = decided(model), Awareness(60, learned_scales=learned_scales), tmp_path / "state"
+    start, how, state = decided(model), Awareness(30, learned_scales=learned_scales), tmp_path / "state"
     whole, _ = train_aware(model, start, stream(), CHECK, how)
     with pytest.raises(InterruptedError):
-        train_aware(model, start, broken_off(55), CHECK, how, state=state)
-    resumed, _ = train_aware(model, start, without_the_first(50), CHECK, how, state=state)
+        train_aware(model, start, broken_off(28), CHECK, how, state=state)
+    resumed, _ = train_aware(model, start, without_the_first(25), CHECK, how, state=state)
     assert all(np.array_equal(resumed.integers[name], whole.integers[name]) for name in whole.integers)
     assert all(np.array_equal(resumed.biases[name], whole.biases[name]) for name in whole.biases)
     assert resumed.activations == whole.activations

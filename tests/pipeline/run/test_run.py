@@ -224,9 +224,10 @@ PRUNED = """\
     widths = "uniform"
     importance = "l1"
     recover = "bn"
-    samples = 32
+    samples = 16
     [recover]
     epochs = 2
+    batch_size = 16
     [quantize]
     effort = "fast"
     [build]
@@ -237,7 +238,7 @@ PRUNED = """\
 @pytest.mark.slow
 def test_prune_recover_and_quantize_report_one_line_each(tmp_path: Path, archive: Callable[..., Path]) -> None:
     path = write(tmp_path / "here", PRUNED)
-    archive(sample().calibration.spread(96), "here/images.zip")
+    archive(sample().calibration.spread(48), "here/images.zip")
     outcome = run(path, "run.target=jetson-orin-nano")
     names = [line.stage for line in outcome.lines]
     assert names == ["baseline", "prune", "recover", "quantize"]
