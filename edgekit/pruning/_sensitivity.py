@@ -37,16 +37,18 @@ class Sensitivity:
     def price(self) -> tuple[float, ...]:
         """Return what it costs to keep only 0, 1, … all channels, in units that compare across groups.
 
-        It grows with the inverse square of the share that stays, so that no layer becomes a bottleneck; how fast, the
-        lightest thinning that was measured says, by the square root of its loss. What is measured at fewer channels
-        without repair says little about what repair or training can bring back (docs/pruning.md, Measured).
+        It is the square root of the measured loss, linear between the points and never falling with fewer channels; but
+        at least a hyperbola through the lightest thinning that grows with the inverse square of the share that stays.
+        Without the second a layer whose outputs are ruined already would lose the rest of its channels for nothing, and
+        become a bottleneck that no repair or training opens (docs/pruning.md, Measured).
         """
-        whole, lightest = self.channels[-1], self.channels[-2] if len(self.channels) > 1 else self.channels[-1]
-        counts = np.maximum(np.arange(whole + 1), 1)
-        growth = (whole / counts) ** 2 - 1.0
-        if lightest == whole:
-            return tuple(growth.tolist())
-        return tuple((math.sqrt(max(self.kl[-2], _LEAST_KL)) * growth / growth[lightest]).tolist())
+        whole, lightest = self.channels[-1], self.channels[-2] if len(self.channels) > 1 else 0
+        counts = np.arange(whole + 1)
+        roots = np.sqrt(np.maximum.accumulate(self.kl[::-1])[::-1])
+        measured = np.interp(counts, self.channels, roots)
+        growth = (whole / np.maximum(counts, 1)) ** 2 - 1.0
+        unit = math.sqrt(max(self.kl[-2], _LEAST_KL)) / growth[lightest] if lightest else 1.0
+        return tuple(np.maximum(measured, unit * growth).tolist())
 
 
 @torch.no_grad()
