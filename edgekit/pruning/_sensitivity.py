@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -38,17 +37,18 @@ class Sensitivity:
         """Return what it costs to keep only 0, 1, … all channels, in units that compare across groups.
 
         It is the square root of the measured loss, linear between the points and never falling with fewer channels; but
-        at least a hyperbola through the lightest thinning that grows with the inverse square of the share that stays.
-        Without the second a layer whose outputs are ruined already would lose the rest of its channels for nothing, and
-        become a bottleneck that no repair or training opens (docs/pruning.md, Measured).
+        from each point on it grows at least with the inverse square of the share that stays. Without the second a layer
+        whose outputs are ruined already would lose the rest of its channels for nothing, and become a bottleneck that
+        neither repair nor training opens (docs/pruning.md, Measured).
         """
-        whole, lightest = self.channels[-1], self.channels[-2] if len(self.channels) > 1 else 0
-        counts = np.arange(whole + 1)
-        roots = np.sqrt(np.maximum.accumulate(self.kl[::-1])[::-1])
-        measured = np.interp(counts, self.channels, roots)
-        growth = (whole / np.maximum(counts, 1)) ** 2 - 1.0
-        unit = math.sqrt(max(self.kl[-2], _LEAST_KL)) / growth[lightest] if lightest else 1.0
-        return tuple(np.maximum(measured, unit * growth).tolist())
+        points, losses = np.asarray(self.channels), np.maximum(self.kl, _LEAST_KL)
+        counts = np.arange(points[-1] + 1)
+        growth = (points[-1] / np.maximum(counts, 1)) ** 2 - 1.0
+        roots = np.sqrt(np.maximum.accumulate(losses[::-1])[::-1]) * (points < points[-1])
+        steepness = roots / np.where(roots > 0, growth[points], 1.0)
+        steepest_so_far = np.maximum.accumulate(steepness[::-1])[::-1]
+        grown = growth * steepest_so_far[np.searchsorted(points, counts)]
+        return tuple(np.maximum(np.interp(counts, points, roots), grown).tolist())
 
 
 @torch.no_grad()

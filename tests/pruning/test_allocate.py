@@ -82,7 +82,7 @@ def test_a_price_covers_what_was_measured_and_always_rises(channels: int, measur
     price = Sensitivity("layer", points, (*measured, 0.0)).price()
     assert len(price) == channels + 1
     assert price[channels] == 0.0
-    assert all(less > more for less, more in itertools.pairwise(price[1:]))
+    assert all(fewer > more for fewer, more in itertools.pairwise(price[1:]))
     assert all(price[count] ** 2 >= loss * (1 - 1e-9) for count, loss in zip(points, measured, strict=False))
 
 
