@@ -35,7 +35,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let links to those pages lead to them."""
+    """Let links to those pages lead to them, and theirs to the pages in docs/."""
+    if page.file.src_uri in ELSEWHERE:
+        markdown = markdown.replace("](../docs/", "](../")
     up = "../" * page.file.src_uri.count("/")
     for target, source in ELSEWHERE.items():
         markdown = markdown.replace(f"]({up}../{source}", f"]({up}{target}")
