@@ -152,23 +152,14 @@ def _run_command(command: str) -> tuple[int, str]:
 
 def _run_pytest(block: Block, folder: Path) -> None:
     """Run a block that is a test, by a pytest inside this one."""
-    (folder / "test_block.py").write_text(block.text, encoding="utf-8")
+    # Each has a name of its own: a module that was imported stays imported.
+    name = f"test_{re.sub('[^a-z0-9]+', '_', block.place)}.py"
+    (folder / name).write_text(block.text, encoding="utf-8")
     plugin = () if INSTALLED else ("-p", _PLUGIN)
+    flags = ["--edgekit-gate", "-p", "no:cacheprovider", "--rootdir", ".", "--import-mode", "importlib"]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        code = pytest.main(
-            [
-                *plugin,
-                "--edgekit-gate",
-                "-p",
-                "no:cacheprovider",
-                "--rootdir",
-                ".",
-                "--import-mode",
-                "importlib",
-                "test_block.py",
-            ]
-        )
+        code = pytest.main([*plugin, *flags, name])
     assert code == 0, f"{block.place}\n{printed.getvalue()}"
     assert "1 passed" in printed.getvalue()
 

@@ -127,3 +127,8 @@ def test_a_reason_holds_for_the_next_block_alone(tmp_path: Path, monkeypatch: py
         ("sh", None, None),
         ("indented", None, None),
     ]
+
+
+def test_the_first_output_of_the_site_is_that_of_the_readme() -> None:
+    (first,) = (block for block in blocks(DOCS / "index.md") if block.language == "console")
+    assert first.text in [block.text for block in blocks(README)]
