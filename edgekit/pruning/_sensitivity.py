@@ -38,7 +38,7 @@ class Sensitivity:
     def price(self) -> tuple[float, ...]:
         """Return what it costs to keep only 0, 1, … all channels, in units that compare across groups.
 
-        It is the measured loss to the power of 3/4, linear between the points and never falling with fewer channels; but
+        It is the measured loss to the power 3/4, linear between the points and never falling with fewer channels; but
         from each point on it grows at least with the inverse square of the share that stays. Without the second a layer
         whose outputs are ruined already would lose the rest of its channels for nothing, and become a bottleneck that
         neither repair nor training opens (docs/pruning.md, Measured).
