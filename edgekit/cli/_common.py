@@ -64,7 +64,12 @@ RayOption = Annotated[bool, typer.Option("--ray", help="Work on a Ray cluster, s
 RayAddressOption = Annotated[
     str | None, typer.Option(help="Work on this Ray cluster: HOST:PORT, ray://HOST:PORT, or auto.")
 ]
-DeviceOption = Annotated[str, typer.Option(help="Where to train: auto (a GPU where there is one), cpu, cuda, cuda:N.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        help="Where to train: auto (a GPU where there is one), cpu, cuda, cuda:N. Several: torchrun -m edgekit train."
+    ),
+]
 ResizeOption = Annotated[int | None, typer.Option(help="Length of the short side before the centre crop, in pixels.")]
 
 

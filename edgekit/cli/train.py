@@ -71,10 +71,7 @@ def command(
     resize: common.ResizeOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Train or fine-tune a MobileNet on labelled images; resumes to the same result.
-
-    Several GPUs or machines: torchrun --nproc-per-node N -m edgekit train …; each process takes its share of a batch.
-    """
+    """Train or fine-tune a MobileNet on labelled images; resumes to the same result."""
     from edgekit.models import names
     from edgekit.pipeline.train import TrainRequest, train_model
     from edgekit.training import recipe as named_recipe

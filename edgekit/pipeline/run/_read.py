@@ -199,18 +199,22 @@ def _refusal(error: ValidationError, text: str, path: Path, origin: Mapping[tupl
 
 
 def _require_files(pipeline: Pipeline, text: str, path: Path, origin: Mapping[tuple[str, ...], str]) -> None:
-    from edgekit.data import shard_files
-
     for name, file in pipeline.files():
         if is_url(file):
             continue  # Whether it is there is found out when it is needed, and perhaps not from this machine.
         place = path.parent / file
         # archive.zip/train names a folder inside an archive, and a pattern several files.
-        if not (any(candidate.exists() for candidate in (place, *_archives(place))) or _all_there(shard_files(place))):
+        if not (any(candidate.exists() for candidate in (place, *_archives(place))) or _are_shards(place)):
             key = tuple(name.split("."))
             where = origin.get(key) or _place(text, path, key)
             hint = f"check the path; it is relative to the folder of {path.name}"
             raise UsageError("EK011", f"{name} = {str(file)!r}: there is no such file", where=where, hint=hint)
+
+
+def _are_shards(place: Path) -> bool:
+    from edgekit.data import shard_files  # It brings numpy, which a run that makes nothing does without.
+
+    return _all_there(shard_files(place))
 
 
 def _require_target(pipeline: Pipeline, text: str, path: Path) -> None:
