@@ -212,9 +212,11 @@ def _require_files(pipeline: Pipeline, text: str, path: Path, origin: Mapping[tu
 
 
 def _are_shards(place: Path) -> bool:
+    """Tell whether a pattern names shards that are all there."""
     from edgekit.data import shard_files  # It brings numpy, which a run that makes nothing does without.
 
-    return _all_there(shard_files(place))
+    shards = shard_files(place) or ()
+    return bool(shards) and all(shard.is_file() for shard in shards)
 
 
 def _require_target(pipeline: Pipeline, text: str, path: Path) -> None:
@@ -235,10 +237,6 @@ def _require_target(pipeline: Pipeline, text: str, path: Path) -> None:
             where=_place(text, path, ("build",)),
             hint="set target in [run]",
         )
-
-
-def _all_there(shards: Sequence[Path] | None) -> bool:
-    return bool(shards) and all(shard.is_file() for shard in shards or ())
 
 
 def _archives(path: Path) -> Iterator[Path]:
