@@ -15,6 +15,17 @@ def fewer(channels: int, divisor: int) -> int:
     return lower if lower > 0 else channels
 
 
+def require_reachable(channels: Sequence[int], cost: Cost, budget: float, divisor: int) -> None:
+    """Refuse a budget that the fewest channels exceed, before anything is measured for it.
+
+    Raises:
+        PruningError: EK802 when no choice meets the budget.
+    """
+    smallest = cost([min(count, divisor) for count in channels])
+    if smallest > budget:
+        raise _unreachable(smallest, budget, cost(channels), divisor)
+
+
 def allocate(
     channels: Sequence[int], losses: Sequence[Sequence[float]], cost: Cost, budget: float, divisor: int
 ) -> tuple[int, ...]:

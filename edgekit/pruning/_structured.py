@@ -10,7 +10,7 @@ import torch
 
 from edgekit.errors import UsageError
 from edgekit.models import MobileNet
-from edgekit.pruning._allocate import Cost, allocate, uniform
+from edgekit.pruning._allocate import Cost, allocate, require_reachable, uniform
 from edgekit.pruning._importance import Importance, from_gradients, from_weights
 from edgekit.pruning._latency import measured
 from edgekit.pruning._repair import Repair, no_images, reestimate, repair
@@ -110,8 +110,9 @@ def prune_channels(
         "latency": lambda: clock(parts),
     }
     cost = costs[how.cost]()
-    importance = _importance(module, spec, parts, how, images, labels)
     budget = how.ratio * cost(parts.channels)
+    require_reachable(parts.channels, cost, budget, how.divisor)
+    importance = _importance(module, spec, parts, how, images, labels)
     curves: tuple[Sensitivity, ...] = ()
     if how.widths == "uniform":
         after = uniform(parts.channels, cost, budget, how.divisor)

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgekit.errors import PruningError
-from edgekit.pruning._allocate import allocate, fewer, uniform
+from edgekit.pruning._allocate import allocate, fewer, require_reachable, uniform
 from edgekit.pruning._sensitivity import Sensitivity
 
 
@@ -54,7 +54,11 @@ def test_a_width_multiplier_is_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize(
     "choose",
-    [lambda *rest: allocate([16, 16], straight([16, 16], [1, 1]), *rest), lambda *rest: uniform([16, 16], *rest)],
+    [
+        lambda *rest: require_reachable([16, 16], *rest),
+        lambda *rest: allocate([16, 16], straight([16, 16], [1, 1]), *rest),
+        lambda *rest: uniform([16, 16], *rest),
+    ],
 )
 def test_a_budget_below_one_step_in_every_layer_is_ek802(choose) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(
