@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,11 +26,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The longest files begin: one that began last would run alone at the end, on one of the cores.
 LONGEST = (
-    "test_readme.py", "test_examples.py", "test_real_models.py", "test_prune_command.py", "test_run.py",
-    "test_export_job.py", "test_processes.py", "test_export_command.py", "test_repair.py",
-    "test_injected_faults.py", "test_kill.py", "test_aware.py", "test_sweep.py", "test_ray.py",
-    "test_rtx_parser.py", "test_recovery.py", "test_structure.py", "test_packaging.py", "test_training_loop.py",
-    "test_program.py",
+    "test_examples.py", "test_real_models.py", "test_readme.py", "test_run.py", "test_injected_faults.py",
+    "test_processes.py", "test_kill.py", "test_prune_command.py", "test_to_onnx.py", "test_export_command.py",
+    "test_rtx_parser.py", "test_aware.py", "test_ray.py", "test_repair.py", "test_validate_command.py",
+    "test_export_job.py", "test_sweep.py", "test_program.py", "test_sources.py", "test_run_commands.py",
+    "test_targets_command.py", "test_layer_errors.py", "test_training_loop.py", "test_packaging.py", "test_site.py",
 )  # fmt: skip
 
 
@@ -36,6 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, all others in their own order."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_frames() -> Iterator[None]:
+    """Let what runs in this process time 20 frames by default, not 200: tests judge no time by its value."""
+    from edgekit.validate import compare_latency, latency, time_pair
+
+    with pytest.MonkeyPatch.context() as patch:
+        for timing in (compare_latency, latency, time_pair):
+            assert timing.__kwdefaults__ is not None
+            patch.setitem(timing.__kwdefaults__, "frames", 20)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +68,34 @@ def shared_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the classes of the sample that ships: a hundredth of its model's work, and random weights."""
+    # Imported here, after the variables above are set, and by the workers alone that need it.
+    import torch
+
+    from edgekit.data import sample
+    from edgekit.models import build, save_checkpoint, to_metadata
+    from edgekit.spec import ModelSpec, Preprocessing
+
+    spec = ModelSpec("mobilenet_v1", 0.25, 10, 32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = build(spec)
+    path = tmp_path_factory.mktemp("narrow") / "narrow.safetensors"
+    save_checkpoint(path, module, to_metadata(spec, Preprocessing(32, 32), sample().class_names))
+    return path
+
+
+@pytest.fixture(scope="session")
+def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model that ships, for images of 64 pixels: a quarter of the work, and nearly half of its answers right."""
+    from edgekit.models import Overrides, load, save_checkpoint, to_metadata
+
+    loaded = load(None, Overrides(input_size=64))
+    preprocessing = dataclasses.replace(loaded.preprocessing, input_size=64, resize=64)
+    path = tmp_path_factory.mktemp("smaller") / "smaller.safetensors"
+    save_checkpoint(path, loaded.module, to_metadata(loaded.spec, preprocessing, loaded.class_names))
+    return path

@@ -55,9 +55,9 @@ def test_the_installed_wheel_does_the_main_job_far_from_a_checkout(wheel: Path, 
     run(*pip, str(wheel), folder=work)
     where = run(sys.executable, "-c", "import edgekit; print(edgekit.__file__)", folder=work, path=site)
     assert where.startswith(str(site))
-    sizes = ("--calibration-samples", "16", "--eval-samples", "100", "--threads", "1")
+    # Without the accuracy ladder, which README.md climbs: what a wheel may lack is files.
+    sizes = ("--effort", "fast", "--calibration-samples", "16", "--eval-samples", "50", "--threads", "1")
     words = (sys.executable, "-m", "edgekit", "export", "--quantize", "static", *sizes, "--json")
     report = json.loads(run(*words, folder=work, path=site))
-    assert report["int8"]["n"] == 100
-    assert report["quantization"]["rungs"]
+    assert report["int8"]["n"] == 50
     assert (work / "edgekit-out" / "model.int8.onnx").stat().st_size == report["int8"]["size_bytes"]

@@ -14,12 +14,15 @@ import torch
 from command_line import edgekit, refusal
 
 from edgekit.data import ImageSet, sample
-from edgekit.models import build, load, names, profile, save_checkpoint, shipped_checkpoint, to_metadata
+from edgekit.models import NO_OVERRIDES, build, load, names, profile, save_checkpoint, shipped_checkpoint, to_metadata
 from edgekit.pipeline.recovery import stagnant
+from edgekit.pipeline.sources import open_source
 from edgekit.spec import ModelSpec, Preprocessing
 from edgekit.training import EpochResult
 
-FAST = ("--widths", "uniform", "--samples", 32, "--eval-samples", 50, "--threads", 1)
+FAST = ("--widths", "uniform", "--samples", 16, "--eval-samples", 50, "--threads", 1)
+# Without a look at images.
+WEIGHTS_ALONE = ("--importance", "l2", "--widths", "uniform", "--recover", "none", "--eval-samples", 20, "--threads", 1)
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +59,12 @@ def test_it_is_exported_without_a_flag_and_its_onnx_is_smaller(half: Path, tmp_p
 def test_every_architecture_is_halved_and_onnxruntime_agrees_with_torch(architecture: str, tmp_path: Path) -> None:
     path = tmp_path / "half.safetensors"
     small = ("--width", 0.5, "--num-classes", 10, "--input-size", 32)
-    weights_alone = ("--importance", "l2", "--widths", "uniform", "--recover", "none", "--eval-samples", 20)
-    outcome = edgekit("prune", architecture, *small, "--macs", 0.5, *weights_alone, "--output", path, "--json")
+    outcome = edgekit("prune", architecture, *small, "--macs", 0.5, *WEIGHTS_ALONE, "--output", path, "--json")
     assert outcome.code == 0, outcome.err
     before, after = outcome.facts["macs"]
     assert after <= 0.5 * before
-    exported = ("--quantize", "none", "--eval-samples", 20, "--threads", 1, "--output", tmp_path)
-    assert edgekit("export", path, *exported).code == 0
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    session = onnxruntime.InferenceSession(tmp_path / "model.fp32.onnx")
+    session = onnxruntime.InferenceSession(open_source(path, NO_OVERRIDES, None).model.SerializeToString())
     with torch.no_grad():
         expected = load(path).module(images).numpy()
     np.testing.assert_allclose(session.run(None, {"input": images.numpy()})[0], expected, rtol=1e-3, atol=1e-4)
@@ -72,7 +72,7 @@ def test_every_architecture_is_halved_and_onnxruntime_agrees_with_torch(architec
 
 def test_a_budget_of_time_is_timed_layer_by_layer(tmp_path: Path) -> None:
     path = tmp_path / "fast.safetensors"
-    outcome = edgekit("prune", "--latency", 0.6, *FAST, "--output", path, "--json")
+    outcome = edgekit("prune", "--latency", 0.6, *WEIGHTS_ALONE, "--output", path, "--json")
     assert outcome.code == 0, outcome.err
     before, after = outcome.facts["macs"]
     assert after < before
@@ -80,15 +80,15 @@ def test_a_budget_of_time_is_timed_layer_by_layer(tmp_path: Path) -> None:
 
 def test_a_budget_of_time_on_a_device_is_its_roofline(tmp_path: Path) -> None:
     path = tmp_path / "fast.safetensors"
-    outcome = edgekit("prune", "--latency", 0.9, "--target", "jetson-nano", *FAST, "--output", path, "--json")
+    outcome = edgekit("prune", "--latency", 0.9, "--target", "jetson-nano", *WEIGHTS_ALONE, "--output", path, "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.facts["macs"][1] < outcome.facts["macs"][0]
 
 
-def test_single_weights_go_and_the_file_packs_smaller(tmp_path: Path) -> None:
+def test_single_weights_go_and_the_file_packs_smaller(narrow: Path, tmp_path: Path) -> None:
     path = tmp_path / "sparse.safetensors"
     options = ("--amount", 0.2, "--recover", "bn", "--samples", 32, "--eval-samples", 50)
-    outcome = edgekit("prune", "--method", "unstructured", *options, "--output", path, "--json")
+    outcome = edgekit("prune", narrow, "--method", "unstructured", *options, "--output", path, "--json")
     facts = outcome.facts["zeros"]
     assert facts["zeros"] == pytest.approx(0.2 * facts["weights"], rel=0.01)
     assert facts["packed_bytes"][1] < facts["packed_bytes"][0]
@@ -99,10 +99,10 @@ def test_single_weights_go_and_the_file_packs_smaller(tmp_path: Path) -> None:
     assert sum(int((weight == 0).sum()) for weight in weights) == facts["zeros"]
 
 
-def test_two_of_four_is_in_the_onnx_file(tmp_path: Path) -> None:
+def test_two_of_four_is_in_the_onnx_file(narrow: Path, tmp_path: Path) -> None:
     path = tmp_path / "sparse.safetensors"
     options = ("--target", "jetson-orin-nano", "--samples", 16, "--eval-samples", 50, "--threads", 1)
-    outcome = edgekit("prune", "--method", "2:4", *options, "--output", path)
+    outcome = edgekit("prune", narrow, "--method", "2:4", *options, "--output", path)
     assert outcome.code == 0, outcome.err
     assert "depthwise: one input channel to a filter" in outcome.out
     exported = ("--quantize", "none", "--eval-samples", 20, "--threads", 1, "--output", tmp_path)
@@ -116,13 +116,12 @@ def test_two_of_four_is_in_the_onnx_file(tmp_path: Path) -> None:
         assert int((blocks != 0).sum(-1).max()) == 2
 
 
-@pytest.mark.slow
 def test_recovery_by_training_keeps_the_best_epoch_and_resumes(
-    tmp_path: Path, write_tree: Callable[[ImageSet, Path], Path]
+    narrow: Path, tmp_path: Path, write_tree: Callable[[ImageSet, Path], Path]
 ) -> None:
     images = write_tree(sample().calibration.spread(60), tmp_path / "images")
     command = (
-        "prune", "--macs", 0.5, *FAST, "--data", images, "--recover", "distill", "--batch-size", 19,
+        "prune", narrow, "--macs", 0.5, *FAST, "--data", images, "--recover", "distill", "--batch-size", 19,
         "--learning-rate", 0.001, "--output", tmp_path / "small.safetensors",
     )  # fmt: skip
     first = edgekit(*command, "--epochs", 2, "--json")

@@ -13,6 +13,7 @@ import tomllib
 from command_line import Outcome, edgekit, refusal
 
 from edgekit.data import open_images
+from edgekit.files import sha256_of
 from edgekit.shipped import shipped_checkpoint
 
 QUICK = """\
@@ -140,6 +141,7 @@ def test_the_cache_is_listed_and_emptied(again: Path) -> None:
 def test_reproduce_says_same_or_differs_and_ends_accordingly(again: Path) -> None:
     lock = again.with_suffix(".lock")
     content = json.loads(lock.read_text())
+    assert content["sources"]["the model that ships"] == sha256_of(shipped_checkpoint())
     content["settings"].pop("quantize")
     content["settings"].pop("validate")
     content["settings"]["export"] = {}

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-import torch
 
 from edgekit.data import ImageSet, sample
-from edgekit.models import NO_OVERRIDES, build, save_checkpoint, to_metadata
+from edgekit.models import NO_OVERRIDES
 from edgekit.pipeline.export import export_model
 from edgekit.pipeline.job import ExportRequest
 from edgekit.pipeline.sources import Source, open_source
-from edgekit.spec import ModelSpec, Preprocessing
 
 
 @pytest.fixture(scope="session")
@@ -33,18 +31,6 @@ def foreign(shipped_source: Source, tmp_path_factory: pytest.TempPathFactory) ->
     del model.metadata_props[:]
     path = tmp_path_factory.mktemp("foreign") / "model.onnx"
     onnx.save(model, path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the classes of the sample that ships: a hundredth of its model's work, and random weights."""
-    spec = ModelSpec("mobilenet_v1", 0.25, 10, 32)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        module = build(spec)
-    path = tmp_path_factory.mktemp("narrow") / "narrow.safetensors"
-    save_checkpoint(path, module, to_metadata(spec, Preprocessing(32, 32), sample().class_names))
     return path
 
 

@@ -91,11 +91,11 @@ def test_broken_calibration_images_are_ek203(tmp_path: Path, images: ImageSet, a
 
 
 def test_one_broken_calibration_image_is_counted_and_not_said_to_have_set_a_range(
-    tmp_path: Path, images: ImageSet, archive: Archive
+    narrow: Path, tmp_path: Path, images: ImageSet, archive: Archive
 ) -> None:
     calibration = archive(images, "calibration.zip", broken=[99])
     request = ExportRequest(
-        None, tmp_path / "out", calibration=calibration, calibration_samples=100, evaluation_samples=8, threads=1,
+        narrow, tmp_path / "out", calibration=calibration, calibration_samples=100, evaluation_samples=8, threads=1,
         effort="fast",
     )  # fmt: skip
     report = export_model(request)
@@ -131,8 +131,8 @@ def test_the_same_request_gives_the_same_bytes(narrow: Path, tmp_path: Path) -> 
     ]
 
 
-def test_calibration_is_used_again_when_model_and_images_are_the_same(tmp_path: Path) -> None:
-    request = ExportRequest(None, tmp_path, calibration_samples=16, evaluation_samples=20, threads=1, effort="fast")
+def test_calibration_is_used_again_when_model_and_images_are_the_same(narrow: Path, tmp_path: Path) -> None:
+    request = ExportRequest(narrow, tmp_path, calibration_samples=16, evaluation_samples=20, threads=1, effort="fast")
     first, second = export_model(request), export_model(request)
     assert first.int8 is not None
     assert second.int8 is not None
@@ -209,10 +209,12 @@ def test_a_foreign_onnx_file_of_one_image_at_a_time_keeps_the_names_that_its_use
     ]
 
 
-def test_a_class_order_of_its_own_gives_the_same_accuracy(tmp_path: Path, images: ImageSet, archive: Archive) -> None:
+def test_a_class_order_of_its_own_gives_the_same_accuracy(
+    smaller: Path, tmp_path: Path, images: ImageSet, archive: Archive
+) -> None:
     """Folders sort differently from the model's classes when they are called by other names in classes.txt."""
     straight = export_model(
-        ExportRequest(None, tmp_path / "one", quantize="none", evaluation=archive(images, "one.zip"), threads=1)
+        ExportRequest(smaller, tmp_path / "one", quantize="none", evaluation=archive(images, "one.zip"), threads=1)
     )
     tree = tmp_path / "tree"
     assert images.class_names is not None
@@ -223,7 +225,7 @@ def test_a_class_order_of_its_own_gives_the_same_accuracy(tmp_path: Path, images
         place.write_bytes(images.encoded(index))
     lines = [f"{9 - label} {name}" for label, name in enumerate(images.class_names)]
     (tree / "classes.txt").write_text("\n".join(lines))
-    renamed = export_model(ExportRequest(None, tmp_path / "two", quantize="none", evaluation=tree, threads=1))
+    renamed = export_model(ExportRequest(smaller, tmp_path / "two", quantize="none", evaluation=tree, threads=1))
     assert renamed.fp32.top1 == straight.fp32.top1
     assert renamed.fp32.n == 100
 

@@ -15,6 +15,8 @@ from edgekit.report import Report
 
 pytestmark = [pytest.mark.shared_data, pytest.mark.slow]
 Export = Callable[..., Report]
+# Half of the height: the ladder is climbed in a third of the time.
+SMALL = Overrides(input_size=128)
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def export(shared_data: Path, tmp_path: Path) -> Export:
         archive = shared_data / "imagenet_sample.zip"
         request = ExportRequest(
             shared_data / f"mobilenet_v1_{width}_224_imagenet.safetensors", tmp_path / "out",
-            calibration=archive, calibration_samples=100, evaluation=archive, **{"threads": 1, **wanted},  # type: ignore[arg-type]
+            calibration=archive, evaluation=archive, **{"threads": 1, "calibration_samples": 100, **wanted},  # type: ignore[arg-type]
         )  # fmt: skip
         return export_model(request)
 
@@ -40,9 +42,9 @@ def top1(report: Report) -> tuple[float, float]:
 
 
 def test_mobilenet_v1_at_full_width(export: Export) -> None:
-    report = export("1.0", effort="fast", threads=2, evaluation_samples=200)
+    report = export("1.0", effort="fast", threads=2, calibration_samples=50, evaluation_samples=100)
     fp32, int8 = top1(report)
-    assert report.fp32.n == 200
+    assert report.fp32.n == 100
     assert fp32 >= 91
     assert int8 >= 90
     assert report.drift is not None
@@ -52,8 +54,8 @@ def test_mobilenet_v1_at_full_width(export: Export) -> None:
 
 
 def test_mobilenet_v1_at_a_quarter_of_the_width(export: Export) -> None:
-    report = export("0.25")
-    assert (report.fp32.n, report.quantization.excluded_from_evaluation) == (400, 100)
+    report = export("0.25", calibration_samples=64, evaluation_samples=200)
+    assert (report.fp32.n, report.quantization.excluded_from_evaluation) == (200, 64)
     assert 55 <= top1(report)[0] <= 60
     assert report.drift is not None
     # A plain calibration keeps 83 at best, onnxruntime's tool 68, NNCF 78.
@@ -67,14 +69,14 @@ def test_fast_runs_every_layer_in_int8(export: Export, tmp_path: Path) -> None:
 
 
 def test_without_a_mix_every_layer_is_int8_and_still_nearer_than_fast(export: Export, tmp_path: Path) -> None:
-    report = export("0.25", mixed=False, evaluation_samples=100)
+    report = export("0.25", mixed=False, overrides=SMALL, calibration_samples=64, evaluation_samples=100)
     assert report.drift is not None
-    assert report.drift.kl.value < 0.03, "fast ends near 0.06"
+    assert report.drift.kl.value < 0.06, "fast ends near 0.13"
     assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
 
 
 def test_the_tensorrt_flavour_keeps_what_int8_around_zero_can(export: Export, tmp_path: Path) -> None:
-    report = export("0.25", target="tensorrt", evaluation_samples=100)
+    report = export("0.25", target="tensorrt", overrides=SMALL, calibration_samples=64, evaluation_samples=100)
     assert report.drift is not None
     assert report.drift.agreement.value >= 86
     assert (tmp_path / "out" / "calibration.tensorrt.txt").read_text().startswith("TRT-")

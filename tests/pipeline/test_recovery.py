@@ -21,32 +21,38 @@ HOW = Recovery(dataclasses.replace(recipe("finetune").lasting(1), batch_size=16)
 UNIFORM = Structured("macs", 0.6, importance="l1", widths="uniform")
 
 
-@pytest.mark.slow
 def test_pruning_and_recovering_in_two_steps_gives_the_weights_of_one(
-    tmp_path: Path, archive: Callable[..., Path]
+    narrow: Path, tmp_path: Path, archive: Callable[..., Path]
 ) -> None:
     images = archive(sample().calibration.spread(48), "images.zip")
     once = PruneRequest(
-        None, tmp_path / "once.safetensors", "structured", UNIFORM, None, "distill", HOW, images=images, samples=16
+        str(narrow),
+        tmp_path / "once.safetensors",
+        "structured",
+        UNIFORM,
+        None,
+        "distill",
+        HOW,
+        images=images,
+        samples=16,
     )
     prune_model(once)
     pruned = tmp_path / "pruned.safetensors"
     prune_model(dataclasses.replace(once, output=pruned, recover="repair", recovery=None))
     recovered = recover_model(
-        RecoverRequest(None, pruned, tmp_path / "twice.safetensors", HOW, images=images)
+        RecoverRequest(str(narrow), pruned, tmp_path / "twice.safetensors", HOW, images=images)
     ).checkpoint
     first, second = (safetensors.torch.load_file(path) for path in (once.output, recovered))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.slow
-def test_single_weights_that_were_pruned_stay_zero(tmp_path: Path, archive: Callable[..., Path]) -> None:
+def test_single_weights_that_were_pruned_stay_zero(narrow: Path, tmp_path: Path, archive: Callable[..., Path]) -> None:
     images = archive(sample().calibration.spread(48), "images.zip")
     pruned = tmp_path / "pruned.safetensors"
-    prune_model(PruneRequest(None, pruned, "unstructured", None, 0.3, recover="none", images=images, samples=16))
+    prune_model(PruneRequest(str(narrow), pruned, "unstructured", None, 0.3, recover="none", images=images, samples=16))
     output = tmp_path / "recovered.safetensors"
-    recover_model(RecoverRequest(None, pruned, output, HOW, from_labels=True, images=images))
+    recover_model(RecoverRequest(str(narrow), pruned, output, HOW, from_labels=True, images=images))
     before, after = (safetensors.torch.load_file(path) for path in (pruned, output))
     moved = 0
     for name, tensor in before.items():

@@ -37,8 +37,8 @@ def test_a_model_that_lost_nothing_is_not_changed(architecture: str) -> None:
         torch.testing.assert_close(repaired(noise()), module(noise()), rtol=1e-3, atol=1e-4)
 
 
-# Without residual connections the logits of V1's random weights hardly depend on the image.
-@pytest.mark.parametrize("architecture", ARCHITECTURES[1:])
+# Without residual connections the logits of V1's random weights hardly depend on the image; V3 large is V3 small again.
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "mobilenet_v3_small"])
 def test_repair_brings_a_pruned_model_nearer(architecture: str) -> None:
     """Random weights are the hard case: no channel can stand in for another."""
     module, spec = small(architecture)

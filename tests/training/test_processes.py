@@ -27,7 +27,7 @@ from edgekit.pipeline.train import TrainRequest, train_model
 from edgekit.training import Place, chosen_device, joined
 from edgekit.training import recipe as named_recipe
 
-EPOCHS = 6
+EPOCHS = 4
 
 
 @given(st.integers(1, 40), st.integers(1, 8))

@@ -17,6 +17,11 @@ FRAME = np.zeros((1, 3, 4, 4), np.float32)
 MILLISECOND = 1_000_000
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_frames() -> None:
+    """As many frames as users time by default, here where no model is real."""
+
+
 class Clock:
     """Nanoseconds that pass only while a model runs."""
 

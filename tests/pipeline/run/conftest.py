@@ -13,9 +13,10 @@ from edgekit.pipeline.run import RunOutcome
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunOutcome]:
+def finished(smaller: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunOutcome]:
     """The pipeline file of a small run that is done, and what it came to; a test that changes it works on a copy."""
     path = write(tmp_path_factory.mktemp("finished"))
+    shutil.copy(smaller, path.parent)
     return path, run(path)
 
 

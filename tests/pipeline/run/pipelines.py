@@ -1,4 +1,4 @@
-"""Small pipelines on the model and the sample that ship, and running them."""
+"""Small pipelines on a smaller model and the sample that ships, and running them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from edgekit.pipeline.run import RunOutcome, RunRequest, load_pipeline, run_pipe
 QUICK = """\
     [run]
     threads = 1
+
+    [model]
+    path = "smaller.safetensors"
 
     [data]
     calibration_samples = 24

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -31,7 +32,7 @@ def stage(outcome: RunOutcome, name: str) -> StageOutcome:
     return next(each for each in outcome.stages if each.stage == name)
 
 
-def test_a_run_leaves_one_folder_a_stage_and_one_line_a_model(finished: Finished) -> None:
+def test_a_run_leaves_one_folder_a_stage_and_one_line_a_model(smaller: Path, finished: Finished) -> None:
     path, outcome = finished
     assert made(outcome) == ["baseline", "quantize", "validate"], "the baseline is the export: nothing is pruned"
     assert [each.stage for each in outcome.stages] == ["baseline", "export", "quantize", "validate"]
@@ -39,8 +40,8 @@ def test_a_run_leaves_one_folder_a_stage_and_one_line_a_model(finished: Finished
     assert (output / "export" / "model.fp32.onnx").is_file()
     assert (output / "quantize" / "model.int8.onnx").is_file()
     baseline, export, quantized = outcome.lines
-    shipped = profile_model(None).profile
-    assert (baseline.macs, baseline.parameters) == (shipped.macs, shipped.parameters)
+    profile = profile_model(smaller).profile
+    assert (baseline.macs, baseline.parameters) == (profile.macs, profile.parameters)
     assert (quantized.macs, quantized.parameters) == (baseline.macs, baseline.parameters)
     assert quantized.size_bytes == (output / "quantize" / "model.int8.onnx").stat().st_size < 0.35 * export.size_bytes
     assert baseline.images == quantized.images == 60
@@ -53,9 +54,9 @@ def test_a_run_leaves_one_folder_a_stage_and_one_line_a_model(finished: Finished
     assert outcome.passed
 
 
-def test_the_files_are_those_of_the_command(finished: Finished, tmp_path: Path) -> None:
+def test_the_files_are_those_of_the_command(smaller: Path, finished: Finished, tmp_path: Path) -> None:
     request = ExportRequest(
-        None, tmp_path, effort="fast", mixed=False, calibration_samples=24, evaluation_samples=20, threads=1
+        smaller, tmp_path, effort="fast", mixed=False, calibration_samples=24, evaluation_samples=20, threads=1
     )
     export_model(request)
     quantized = stage(finished[1], "quantize")
@@ -181,9 +182,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(copy: Calla
         run(path, "run.cache=file/cache")
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, finished: Finished) -> None:
+def test_a_full_disk_is_said_and_nothing_is_lost(smaller: Path, tmp_path: Path, finished: Finished) -> None:
     """A limit on the size of files stands for the full disk: the system says the same of both to a write."""
     path = write(tmp_path)
+    shutil.copy(smaller, tmp_path)
     script = f"""
 import resource, signal, sys
 from edgekit.cli._main import run
@@ -195,7 +197,7 @@ sys.exit(run(["run", {str(path)!r}]))
     assert done.returncode == 2, done.stderr
     assert "edgekit: EK003 " in done.stderr
     assert not list(tmp_path.glob(".edgekit/entries/*"))
-    assert bytes_of(run(path)) == bytes_of(finished[1])
+    assert bytes_of(run(path, "validate.enabled=false")) == bytes_of(finished[1])
 
 
 def test_images_are_known_by_what_they_are_and_not_by_where_they_lie(copy: Callable[[], Path], tmp_path: Path) -> None:
@@ -215,6 +217,8 @@ def test_images_are_known_by_what_they_are_and_not_by_where_they_lie(copy: Calla
 PRUNED = """\
     [run]
     threads = 1
+    [model]
+    path = "narrow.safetensors"
     [data]
     calibration_samples = 24
     eval_samples = 40
@@ -235,9 +239,11 @@ PRUNED = """\
     """
 
 
-@pytest.mark.slow
-def test_prune_recover_and_quantize_report_one_line_each(tmp_path: Path, archive: Callable[..., Path]) -> None:
+def test_prune_recover_and_quantize_report_one_line_each(
+    narrow: Path, tmp_path: Path, archive: Callable[..., Path]
+) -> None:
     path = write(tmp_path / "here", PRUNED)
+    shutil.copy(narrow, path.parent)
     archive(sample().calibration.spread(48), "here/images.zip")
     outcome = run(path, "run.target=jetson-orin-nano")
     names = [line.stage for line in outcome.lines]
@@ -248,7 +254,7 @@ def test_prune_recover_and_quantize_report_one_line_each(tmp_path: Path, archive
     assert 0.4 < pruned.macs / baseline.macs <= 0.5
     assert recovered.macs == quantized.macs == pruned.macs
     assert recovered.parameters == pruned.parameters
-    assert quantized.size_bytes < 0.5 * recovered.size_bytes < 0.5 * baseline.size_bytes
+    assert quantized.size_bytes < 0.8 * recovered.size_bytes < 0.4 * baseline.size_bytes
     assert stage(outcome, "recover").facts["epochs"] == 2
     bundle = stage(outcome, "build")
     assert {"bundle/model.onnx", "bundle/run.sh", "bundle/bundle.json"} <= set(bundle.files)
@@ -256,7 +262,6 @@ def test_prune_recover_and_quantize_report_one_line_each(tmp_path: Path, archive
     assert made(run(path, "run.target=jetson-orin-nano")) == []
 
 
-@pytest.mark.slow
 def test_a_target_without_int8_gets_a_bundle_of_the_fp32_file(copy: Callable[[], Path]) -> None:
     path = copy()
     flags = ("run.target=jetson-nano", "build.samples=1", "validate.enabled=false", "export.enabled=false")
@@ -300,15 +305,17 @@ def test_other_bytes_from_the_same_inputs_are_said(copy: Callable[[], Path]) -> 
     assert "other bytes" in again.notes[0]
 
 
-@pytest.mark.slow
-def test_images_in_shards_and_behind_a_url_are_inputs_like_any_others(tmp_path: Path, images: ImageSet) -> None:
+def test_images_in_shards_and_behind_a_url_are_inputs_like_any_others(
+    narrow: Path, tmp_path: Path, images: ImageSet
+) -> None:
     parts = [images.select(range(start, len(images), 2)) for start in (0, 1)]
     for number, part in enumerate(parts):
         (tmp_path / f"part-{number}.tar").write_bytes(packed(part))
     with fsspec.open("memory://run/set.tar", "wb") as file:
         file.write(packed(images))
     data = '[data]\ncalibration = "part-{0..1}.tar"\ncalibration_samples = 16\neval = "memory://run/set.tar"\n'
-    path = write(tmp_path, f'[run]\nthreads = 1\n{data}[export]\n[quantize]\neffort = "fast"\n')
+    model = f'[run]\nthreads = 1\n[model]\npath = "{narrow}"\n'
+    path = write(tmp_path, f"{model}{data}[export]\n[quantize]\neffort = 'fast'\n")
     first = run(path)
     assert made(first) == ["baseline", "quantize"]
     assert first.lines[0].images == 100
