@@ -18,10 +18,12 @@ from edgekit.quantize import FLAVOURS, Climbed, Plan, climb, flavour_for, plan, 
 from edgekit.quantize._graph import editable
 from edgekit.quantize._plan import canonical
 from edgekit.quantize.ladder import _precision as precision
+from edgekit.quantize.ladder import _reconstruct as reconstruct
 from edgekit.quantize.ladder._equalize import equalize
 from edgekit.quantize.ladder._measure import distance, observe
 from edgekit.quantize.ladder._network import Network, Planned
 from edgekit.quantize.ladder._second_order import round_second_order
+from edgekit.quantize.ladder._walk import Walk
 from edgekit.quantize.passes import canonicalise
 from edgekit.spec import Effort
 
@@ -102,6 +104,32 @@ def test_without_correlation_second_order_is_rounding_to_nearest() -> None:
     scales = rows.abs().amax(2) / 127
     integers = round_second_order(rows, torch.eye(7, dtype=torch.float64).expand(2, 7, 7), scales, 127)
     assert torch.equal(integers, (rows / scales[..., None]).round())
+
+
+def test_errors_that_agree_over_an_image_are_kept_smaller_than_those_that_average_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = graph(
+        "agraph (float[n,96,8,8] input) => (float[n,32,8,8] output) { output = Conv (input, w) }",
+        w=weights(32, 96, 1, 1),
+    )
+    random = np.random.default_rng(0)
+    batch = (random.random((20, 96, 8, 8)) + random.random((20, 96, 1, 1))).astype(np.float32)
+    four_bits = dataclasses.replace(CPU, weight_bits=4)
+    start = plan(model, observed(model, tensors_to_calibrate(model, four_bits), batch), four_bits)
+    network = Network(canonical(model, four_bits)[0])
+    reference = run(model, batch)
+
+    def errors() -> tuple[float, float]:
+        made = Walk(network, torch.from_numpy(batch)).run(start, reconstruct.Reconstruct())
+        error = run(quantize_static(model, made)[0], batch) - reference
+        return float(np.square(error).mean()), float(np.square(error.mean(axis=(2, 3))).mean())
+
+    everywhere, of_means = errors()
+    monkeypatch.setattr(reconstruct, "MEANS_WEIGHT", 0.0)
+    everywhere_alike, of_means_alike = errors()
+    assert of_means < 0.7 * of_means_alike
+    assert everywhere < 1.4 * everywhere_alike
 
 
 @pytest.mark.parametrize("act", ["relu", "relu6"])

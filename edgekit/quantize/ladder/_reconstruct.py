@@ -25,6 +25,11 @@ FEWEST_ROWS = 8192
 # What a value counts that the activation behind it will clip: its error hardly shows.
 CLIPPED_WEIGHT = 0.02
 RIDGE = 1e-2
+# Errors that agree over an image, or over a part of it, add up on their way to the logits; those that change from
+# position to position average out there. So the means of what a layer reads count as often as this.
+MEANS_WEIGHT = 30.0
+# Parts of an image along each side: about as many as the last feature map has positions.
+PARTS = 7
 
 
 def correct_bias(layer: Layer) -> Plan:
@@ -74,6 +79,8 @@ class Reconstruct:
         else:
             centred = inputs - inputs.mean(1, keepdim=True)
             moments = (centred.transpose(1, 2) @ centred / inputs.shape[1]).double()
+            if _is_pointwise(node):
+                moments += MEANS_WEIGHT * _moments_of_means(layer)
         fitted = from_rows(rows.reshape(weight.shape[axis], -1).numpy(), weight.shape, axis).astype(np.float32)
         largest = plan.flavour.largest_weight
         parameters, _ = layer_parameters(node, fitted, _bias_or_none(node, plan), source, plan.flavour)
@@ -106,6 +113,20 @@ class Reconstruct:
             inputs.append(read)
             targets.append(written)
         return torch.cat(inputs, 1), torch.cat(targets, 1)
+
+
+def _is_pointwise(node: ir.Node) -> bool:
+    return node.op_type == "Conv" and integer(node, "group", 1) == 1 and weight_of(node).shape[2:] == (1, 1)
+
+
+def _moments_of_means(layer: Layer) -> torch.Tensor:
+    """Return the second moments (K, K) of what a pointwise convolution reads, averaged over images and their parts."""
+    images, parts = [], []
+    for source in layer.sources():
+        images.append(source.mean((2, 3)))
+        parts.append(torch.nn.functional.adaptive_avg_pool2d(source, PARTS).permute(0, 2, 3, 1).flatten(0, 2))
+    of_images, of_parts = (torch.cov(torch.cat(means).T, correction=0).double() for means in (images, parts))
+    return of_images + of_parts
 
 
 def _fitted(

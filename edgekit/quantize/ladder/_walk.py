@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import onnx_ir as ir
 import torch
 
-from edgekit.quantize._graph import name_of, node_name
+from edgekit.quantize._graph import given, name_of, node_name
 from edgekit.quantize._layers import WEIGHTED
 from edgekit.quantize._plan import Plan
 from edgekit.quantize.ladder._network import Network, codes, compute, planned, real
@@ -35,11 +35,15 @@ class Layer:
 
     def chunks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield (what the layer reads as integers leave it, what it should write before any activation)."""
-        for index in range(self._walk.chunks):
+        for index, source in enumerate(self.sources()):
             inputs = self._walk.network.inputs(self.node, self._walk.floats(index))
-            source = self.node.inputs[0]
-            assert source is not None
-            yield self._walk.rounded(source, index), compute(self.node, inputs)
+            yield source, compute(self.node, inputs)
+
+    def sources(self) -> Iterator[torch.Tensor]:
+        """Yield what the layer reads as integers leave it."""
+        source = given(self.node.inputs[0])
+        for index in range(self._walk.chunks):
+            yield self._walk.rounded(source, index)
 
 
 class Walk:
