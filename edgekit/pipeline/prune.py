@@ -6,9 +6,9 @@ import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -44,12 +44,16 @@ from edgekit.pruning import (
     prune_two_of_four,
     prune_unstructured,
     recover_masked,
+    remove_channels,
 )
 from edgekit.report import environment
 from edgekit.spec import DEFAULT_OPSET, ModelSpec, Note
 from edgekit.targets import CHANNEL_MULTIPLE, channel_multiple, load_card, load_estimator, peaks_of
 from edgekit.training import EpochResult, Step
 from edgekit.validate import runner, session
+
+if TYPE_CHECKING:
+    import onnx
 
 # Small batches: the importance of a channel is a mean over them.
 BATCH = 16
@@ -206,7 +210,7 @@ def _prune(
     if request.method == "structured":
         assert request.structured is not None
         how = dataclasses.replace(request.structured, recover=repairing)
-        clock = functools.partial(_clock, request, start)
+        clock = functools.partial(_clock, request, loaded, start)
         pruned = prune_channels(loaded.module, loaded.spec, how, stack, labels, clock=clock, start=start)
         return pruned.module, pruned.spec, pruned, None
     if request.method == "unstructured":
@@ -219,11 +223,18 @@ def _prune(
     return masked.module, loaded.spec, None, masked
 
 
-def _clock(request: PruneRequest, start: StartProgress, parts: Structure) -> Cost:
+def _clock(request: PruneRequest, loaded: LoadedModel, start: StartProgress, parts: Structure) -> Cost:
     """Return what a choice of channels takes: timed on this machine, or estimated for a GPU target."""
+
+    def whole(channels: Sequence[int]) -> onnx.ModelProto:
+        kept = {group.name: range(count) for group, count in zip(parts.groups, channels, strict=True)}
+        narrow, spec = remove_channels(loaded.module, loaded.spec, kept)
+        return to_onnx(narrow, input_size=spec.input_size)[0]
+
     card = None if request.target is None else load_card(request.target)
     if card is None or card.kind == "cpu":
-        return measured_latency(parts, request.threads, advance=start("timing layers", len(parts.layers)))
+        advance = start("timing layers", len(parts.layers))
+        return measured_latency(parts, request.threads, whole=whole, advance=advance)
     peaks = peaks_of(card, "fp16" if card.facts.fp16.value else "fp32")
     return estimated_latency(parts, peaks, load_estimator().family(peaks.tensor_cores).coefficients)
 

@@ -8,6 +8,7 @@ from edgekit.pruning._masks import Masked, prune_two_of_four, prune_unstructured
 from edgekit.pruning._repair import Repair
 from edgekit.pruning._sensitivity import Sensitivity
 from edgekit.pruning._structure import Structure
+from edgekit.pruning._structure import remove as remove_channels
 from edgekit.pruning._structured import CostKind, Pruned, Structured, Widths, prune_channels
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "prune_two_of_four",
     "prune_unstructured",
     "recover_masked",
+    "remove_channels",
 ]

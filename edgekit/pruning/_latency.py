@@ -18,6 +18,10 @@ from edgekit.turns import frame_seconds
 
 # Shares of (input, output) channels at which a layer is timed; between them its time is a fit.
 _POINTS = ((1.0, 1.0), (0.75, 0.75), (1.0, 0.5), (0.5, 1.0), (0.5, 0.5), (0.25, 0.25))
+# Shares of all channels at which whole models are timed.
+_WHOLE = (1.0, 0.75, 0.5, 0.25)
+# Makes the FP32 ONNX of the model with so many channels in each group.
+Whole = Callable[[Sequence[int]], onnx.ModelProto]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,13 @@ class LayerClock:
         return float(np.dot(_terms(layer, channels), dataclasses.astuple(self)))
 
 
-def measured(parts: Structure, threads: int = 0, *, advance: Callable[[int], None] = lambda layers: None) -> Cost:
+def measured(
+    parts: Structure,
+    threads: int = 0,
+    *,
+    whole: Whole | None = None,
+    advance: Callable[[int], None] = lambda layers: None,
+) -> Cost:
     """Time every layer in onnxruntime, in FP32 with a batch of one, and return what a choice of channels takes.
 
     Layers of the same shape are timed once. The forms of a layer are timed in turns, so that what else runs on the
@@ -50,6 +60,9 @@ def measured(parts: Structure, threads: int = 0, *, advance: Callable[[int], Non
     Args:
         parts: Structure of the model.
         threads: Threads of onnxruntime; 0 takes all cores.
+        whole: Makes whole models of some widths, which are timed too, and the layers' times scaled to agree with
+            them. Without it the time of narrow models is overestimated: alone, a layer also pays for a call of its
+            own, and for copying what it reads and writes into the layout of the kernels.
         advance: Called after each layer.
     """
     known: dict[LayerShape, LayerClock] = {}
@@ -62,11 +75,43 @@ def measured(parts: Structure, threads: int = 0, *, advance: Callable[[int], Non
             known[key] = _clock(layer, parts.channels, threads)
         clocks.append(known[key])
         advance(1)
+    if whole is not None:
+        choices = [[_share(count, share) for count in parts.channels] for share in _WHOLE]
+        clocks = corrected(clocks, parts.layers, choices, _seconds([whole(choice) for choice in choices], threads))
 
     def seconds(channels: Sequence[int]) -> float:
         return sum(clock.seconds(layer, channels) for clock, layer in zip(clocks, parts.layers, strict=True))
 
     return seconds
+
+
+def corrected(
+    clocks: Sequence[LayerClock],
+    layers: Sequence[LayerShape],
+    choices: Sequence[Sequence[int]],
+    seconds: Sequence[float],
+) -> list[LayerClock]:
+    """Scale what is fixed in all clocks, and what grows with channels, so that their sums are nearest to whole models.
+
+    Args:
+        clocks: The clock of each layer.
+        layers: The layers.
+        choices: Channels of each group, of each whole model.
+        seconds: What each whole model takes.
+    """
+    fixed = sum(clock.fixed for clock in clocks)
+    sums = [
+        sum(clock.seconds(layer, choice) for clock, layer in zip(clocks, layers, strict=True)) for choice in choices
+    ]
+    terms = np.asarray([[fixed, together - fixed] for together in sums])
+    (of_fixed, of_growing), _ = nnls(terms / np.asarray(seconds)[:, np.newaxis], np.ones(len(choices)))
+    scales = (of_fixed, of_growing, of_growing, of_growing)
+    return [LayerClock(*map(float, np.multiply(dataclasses.astuple(clock), scales))) for clock in clocks]
+
+
+def _seconds(models: Sequence[onnx.ModelProto], threads: int) -> list[float]:
+    shapes = [[dim.dim_value or 1 for dim in model.graph.input[0].type.tensor_type.shape.dim] for model in models]
+    return frame_seconds(models, [np.full(shape, 0.5, np.float32) for shape in shapes], threads=threads)
 
 
 def estimated(parts: Structure, peaks: Peaks, coefficients: Coefficients) -> Cost:
@@ -94,18 +139,20 @@ def _clock(layer: LayerShape, channels: Sequence[int], threads: int) -> LayerClo
     for share_in, share_out in _POINTS:
         choice = list(channels)
         if layer.outputs is not None:
-            choice[layer.outputs] = max(1, round(choice[layer.outputs] * share_out))
+            choice[layer.outputs] = _share(choice[layer.outputs], share_out)
         if layer.inputs is not None and not layer.depthwise:
-            choice[layer.inputs] = max(1, round(choice[layer.inputs] * share_in))
+            choice[layer.inputs] = _share(choice[layer.inputs], share_in)
         choices.append(choice)
-    models = [_alone(layer, choice) for choice in choices]
-    shapes = [[dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] for model in models]
-    frames = [np.full(shape, 0.5, np.float32) for shape in shapes]
-    seconds = np.asarray(frame_seconds(models, frames, threads=threads))
+    seconds = np.asarray(_seconds([_alone(layer, choice) for choice in choices], threads))
     terms = np.stack([_terms(layer, choice) for choice in choices])
     # Relative errors: a narrow form counts as much as a wide one.
     weights, _ = nnls(terms / seconds[:, np.newaxis], np.ones(len(choices)))
     return LayerClock(*map(float, weights))
+
+
+def _share(channels: int, share: float) -> int:
+    """Return about that share of the channels: a multiple of 8, as pruning leaves them; others take slower kernels."""
+    return min(channels, max(8, round(channels * share / 8) * 8))
 
 
 def _alone(layer: LayerShape, channels: Sequence[int]) -> onnx.ModelProto:

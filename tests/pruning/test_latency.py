@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import onnx
 import pytest
 from pruning_models import ARCHITECTURES, small
 
-from edgekit.pruning import estimated_latency
-from edgekit.pruning._latency import LayerClock, _alone, measured
+from edgekit.export import to_onnx
+from edgekit.pruning import estimated_latency, remove_channels
+from edgekit.pruning._latency import LayerClock, _alone, corrected, measured
 from edgekit.pruning._structure import structure
 from edgekit.targets import load_card, load_estimator, peaks_of
 
@@ -34,6 +38,41 @@ def test_a_clock_adds_up_what_a_layer_does() -> None:
     assert LayerClock(1.0, 0.0, 0.0, 0.0).seconds(layer, parts.channels) == 1.0
     assert LayerClock(0.0, 1.0, 0.0, 0.0).seconds(layer, parts.channels) == 9 * 16 * 32 * 32
     assert LayerClock(0.0, 0.0, 1.0, 1.0).seconds(layer, parts.channels) == 2 * 16 * 32 * 32
+
+
+def test_whole_models_say_what_layers_alone_take_too_long_for() -> None:
+    module, spec = small("mobilenet_v1")
+    parts = structure(module, spec.input_size)
+    clocks = [LayerClock(0.5 + index, 1e-5, 2e-4, 1e-4) for index in range(len(parts.layers))]
+    choices = [[round(count * share) for count in parts.channels] for share in (1.0, 0.5, 0.25)]
+    # In a whole model a call costs a tenth of what it costs alone, and the work of a layer four fifths.
+    truth = [LayerClock(0.1 * c.fixed, 0.8 * c.per_mac, 0.8 * c.per_input, 0.8 * c.per_output) for c in clocks]
+
+    def together(each: list[LayerClock], channels: list[int]) -> float:
+        return sum(clock.seconds(layer, channels) for clock, layer in zip(each, parts.layers, strict=True))
+
+    found = corrected(clocks, parts.layers, choices, [together(truth, choice) for choice in choices])
+    between = [round(count * 0.7) for count in parts.channels]
+    assert together(found, between) == pytest.approx(together(truth, between), rel=1e-6)
+    assert together(clocks, between) > 1.2 * together(truth, between)
+
+
+def test_whole_models_are_timed_at_channels_that_pruning_leaves() -> None:
+    module, spec = small("mobilenet_v1")
+    parts = structure(module, spec.input_size)
+    asked: list[list[int]] = []
+
+    def whole(channels: Sequence[int]) -> onnx.ModelProto:
+        asked.append(list(channels))
+        kept = {group.name: range(count) for group, count in zip(parts.groups, channels, strict=True)}
+        narrow, described = remove_channels(module, spec, kept)
+        return to_onnx(narrow, input_size=described.input_size)[0]
+
+    seconds = measured(parts, threads=1, whole=whole)
+    assert asked[0] == list(parts.channels)
+    assert len(asked) == 4
+    assert all(count % 8 == 0 for choice in asked for count in choice)
+    assert seconds(asked[-1]) < seconds(parts.channels)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
