@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -27,8 +28,13 @@ SMALL = Overrides(input_size=32, num_classes=10, width=0.25)
 FLOAT_TARGETS = (*((name, "jetson-agx-orin") for name in ARCHITECTURES), ("mobilenet_v3_large", "jetson-nano"))
 
 
+@functools.cache
+def in_opset(architecture: str, opset: int | None) -> onnx.ModelProto:
+    return open_source(architecture, SMALL, opset).model
+
+
 def fp32(architecture: str, target: str) -> onnx.ModelProto:
-    return open_source(architecture, SMALL, opset_for(load_card(target), Wishes())).model
+    return in_opset(architecture, opset_for(load_card(target), Wishes()))
 
 
 def quantized(architecture: str, target: str) -> onnx.ModelProto:
