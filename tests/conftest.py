@@ -26,11 +26,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # The longest files begin: one that began last would run alone at the end, on one of the cores.
 LONGEST = (
-    "test_examples.py", "test_real_models.py", "test_readme.py", "test_run.py", "test_injected_faults.py",
-    "test_processes.py", "test_kill.py", "test_prune_command.py", "test_to_onnx.py", "test_export_command.py",
-    "test_rtx_parser.py", "test_aware.py", "test_ray.py", "test_repair.py", "test_validate_command.py",
-    "test_export_job.py", "test_sweep.py", "test_program.py", "test_sources.py", "test_run_commands.py",
-    "test_targets_command.py", "test_layer_errors.py", "test_training_loop.py", "test_packaging.py", "test_site.py",
+    "test_examples.py", "test_readme.py", "test_run.py", "test_real_models.py", "test_kill.py", "test_processes.py",
+    "test_ray.py", "test_repair.py", "test_rtx_parser.py", "test_injected_faults.py", "test_aware.py",
+    "test_prune_command.py", "test_to_onnx.py", "test_export_command.py", "test_validate_command.py",
+    "test_export_job.py", "test_sweep.py", "test_structure.py", "test_program.py", "test_sources.py",
+    "test_run_commands.py", "test_targets_command.py", "test_families.py", "test_layer_errors.py",
+    "test_training_loop.py", "test_packaging.py", "test_site.py", "test_validate_result.py",
 )  # fmt: skip
 
 

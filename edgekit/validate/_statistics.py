@@ -20,11 +20,16 @@ Floats = NDArray[np.float64]
 
 
 def proportion_percent(successes: int, trials: int, *, confidence: float = CONFIDENCE) -> Interval:
-    """Return a proportion in percent with its Wilson score interval (Wilson 1927, via scipy)."""
-    from scipy.stats import binomtest
+    """Return a proportion in percent with its Wilson score interval (Wilson 1927)."""
+    # scipy.special alone: importing scipy.stats, which has this interval too, would be a tenth of a short command.
+    from scipy.special import ndtri
 
-    interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return around(100.0 * successes / trials, 100.0 * interval.low, 100.0 * interval.high)
+    z, share = float(ndtri(0.5 + confidence / 2)), successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    low, high = ((centre + side) / (1 + z * z / trials) for side in (-half, half))
+    # What rounding leaves of the ends that are exact.
+    return around(100.0 * share, 100.0 * low if successes else 0.0, 100.0 * high if successes < trials else 100.0)
 
 
 def paired_difference_points(gained: float, lost: float, trials: float, *, confidence: float = CONFIDENCE) -> Interval:
@@ -52,9 +57,9 @@ def paired_difference_points(gained: float, lost: float, trials: float, *, confi
 def _tango_upper(gained: float, lost: float, trials: float, confidence: float) -> float:
     """Return the largest difference that the score test does not reject."""
     from scipy.optimize import brentq
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
-    critical = float(norm.ppf(0.5 + confidence / 2))
+    critical = float(ndtri(0.5 + confidence / 2))
     estimate = (gained - lost) / trials
     if gained == trials:
         return 1.0

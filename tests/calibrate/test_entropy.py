@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import math
 
 import numpy as np
@@ -19,14 +21,15 @@ Values = npt.NDArray[np.float32]
 def direct_divergence(values: Values, width: float, kept: int, levels: int) -> float:
     """Compute what `divergence` says, bin by bin and level by level, from the values themselves."""
     places = np.floor(np.abs(values.astype(np.float64)) / width).astype(int)
-    counts = [int((places == place).sum()) for place in range(places.max() + 1)]
+    held = collections.Counter(places.tolist())
+    counts = [held[place] for place in range(places.max() + 1)]
     counts[0] = counts[1]
     counts += [0] * (kept - len(counts))
     clipped = sum(counts[kept:])
     reference = [float(count) for count in counts[:kept]]
     spread = [0.0] * kept
-    for level in range(levels):
-        mine = [place for place in range(kept) if place * levels // kept == level and counts[place]]
+    for _, sharing in itertools.groupby(range(kept), lambda place: place * levels // kept):
+        mine = [place for place in sharing if counts[place]]
         for place in mine:
             spread[place] = sum(counts[place] for place in mine) / len(mine)
     if not any(reference):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -21,21 +22,26 @@ from edgekit.targets import Wishes, facts_of, load_card, opset_for, plan
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="needs tensorrt-rtx-cu13-bindings, which is for x86 Linux")
 ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
-SMALL = Overrides(input_size=64, num_classes=10, width=0.5)
+SMALL = Overrides(input_size=32, num_classes=10, width=0.25)
 # A strongly typed target gets FP16 in the file, a weakly typed one FP32 in the file and FP16 by flag: the same file for
 # all architectures but for what is rewritten for its old opset. The command, below, checks V1 on it.
 FLOAT_TARGETS = (*((name, "jetson-agx-orin") for name in ARCHITECTURES), ("mobilenet_v3_large", "jetson-nano"))
 
 
+@functools.cache
+def in_opset(architecture: str, opset: int | None) -> onnx.ModelProto:
+    return open_source(architecture, SMALL, opset).model
+
+
 def fp32(architecture: str, target: str) -> onnx.ModelProto:
-    return open_source(architecture, SMALL, opset_for(load_card(target), Wishes())).model
+    return in_opset(architecture, opset_for(load_card(target), Wishes()))
 
 
 def quantized(architecture: str, target: str) -> onnx.ModelProto:
     model = fp32(architecture, target)
     flavour = FLAVOURS[plan(facts_of(model), load_card(target), Wishes("static")).flavour]
     tensors = tensors_to_calibrate(model, flavour)
-    images = iter([np.random.default_rng(0).normal(size=(4, 3, 64, 64)).astype(np.float32)])
+    images = iter([np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32)])
     summaries = collect(model, images, tensors, threads=1)
     return quantize_static(model, plan_quantization(model, ranges(summaries, "minmax", symmetric=True), flavour))[0]
 
@@ -77,7 +83,7 @@ def test_what_the_parser_refuses_is_listed(tmp_path: Path) -> None:
     """A Q/DQ file for a CPU: its uint8 zero points are nothing for TensorRT."""
     model = fp32("mobilenet_v1", "jetson-orin-nano")
     tensors = tensors_to_calibrate(model)
-    summaries = collect(model, iter([np.zeros((1, 3, 64, 64), np.float32)]), tensors, threads=1)
+    summaries = collect(model, iter([np.zeros((1, 3, 32, 32), np.float32)]), tensors, threads=1)
     path = tmp_path / "cpu.onnx"
     path.write_bytes(
         quantize_static(model, plan_quantization(model, ranges(summaries, "minmax")))[0].SerializeToString()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given
@@ -23,6 +25,7 @@ V1_STRIDES = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512,
 V2_STAGES = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
 
 
+@functools.cache
 def of(name: str, input_size: int = 224, width: float = 1.0) -> Profile:
     with torch.device("meta"):
         return profile(registry.build(ModelSpec(name, width)), input_size)

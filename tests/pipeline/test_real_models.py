@@ -69,14 +69,14 @@ def test_fast_runs_every_layer_in_int8(export: Export, tmp_path: Path) -> None:
 
 
 def test_without_a_mix_every_layer_is_int8_and_still_nearer_than_fast(export: Export, tmp_path: Path) -> None:
-    report = export("0.25", mixed=False, overrides=SMALL, calibration_samples=64, evaluation_samples=100)
+    report = export("0.25", mixed=False, overrides=SMALL, calibration_samples=40, evaluation_samples=100)
     assert report.drift is not None
     assert report.drift.kl.value < 0.06, "fast ends near 0.13"
     assert inspect_model(tmp_path / "out" / "model.int8.onnx").float_compute == ()
 
 
 def test_the_tensorrt_flavour_keeps_what_int8_around_zero_can(export: Export, tmp_path: Path) -> None:
-    report = export("0.25", target="tensorrt", overrides=SMALL, calibration_samples=64, evaluation_samples=100)
+    report = export("0.25", target="tensorrt", overrides=SMALL, calibration_samples=40, evaluation_samples=100)
     assert report.drift is not None
     assert report.drift.agreement.value >= 86
     assert (tmp_path / "out" / "calibration.tensorrt.txt").read_text().startswith("TRT-")

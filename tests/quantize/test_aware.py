@@ -46,7 +46,7 @@ def decided(model: onnx.ModelProto, flavour: Flavour = FOUR_BITS) -> Plan:
 
 def stream(label: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     while True:
-        for part in torch.split(torch.from_numpy(BATCH), 16):
+        for part in torch.split(torch.from_numpy(BATCH), 8):
             yield part, None if label is None else torch.full((len(part),), label)
 
 
@@ -151,10 +151,10 @@ def test_simulation_and_onnxruntime_differ_by_no_more_than_a_step() -> None:
     loaded = load(None)
     model, _ = to_onnx(loaded.module, input_size=loaded.spec.input_size, opset=17)
     chosen = flavour_for("cpu")
-    frames = np.concatenate([batch.images for batch in batches(sample().calibration.spread(24), loaded.preprocessing)])
+    frames = np.concatenate([batch.images for batch in batches(sample().calibration.spread(16), loaded.preprocessing)])
     start = plan(model, observed(model, tensors_to_calibrate(model, chosen), frames), chosen)
-    feed = iter([(torch.from_numpy(frames[:12]), None)] * 4)
-    made, _ = train_aware(model, start, feed, torch.from_numpy(frames[12:]), Awareness(steps=4))
+    feed = iter([(torch.from_numpy(frames[:8]), None)] * 4)
+    made, _ = train_aware(model, start, feed, torch.from_numpy(frames[8:]), Awareness(steps=4))
     following = Following(made, real_values(quantize_static(model, made)[0], frames, set(made.activations)))
     with torch.no_grad():
         Network(canonical(model, chosen)[0]).run(torch.from_numpy(frames), following)

@@ -40,13 +40,13 @@ def holds(interval: Interval, truth: float) -> bool:
     return interval.low <= truth <= interval.high
 
 
-def test_the_interval_of_a_proportion_is_wilsons_closed_form() -> None:
-    found = proportion_percent(190, 200)
-    z, p, n = 1.959963984540054, 0.95, 200
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    assert found.value == pytest.approx(95.0)
-    assert (found.low, found.high) == pytest.approx((100 * (centre - half), 100 * (centre + half)))
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+@pytest.mark.parametrize(("successes", "trials"), [(0, 1), (1, 1), (0, 40), (1, 3), (190, 200), (99_999, 100_000)])
+def test_the_interval_of_a_proportion_is_that_of_scipy(successes: int, trials: int, confidence: float) -> None:
+    found = proportion_percent(successes, trials, confidence=confidence)
+    scipys = scipy.stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    assert found.value == pytest.approx(100 * successes / trials)
+    assert (found.low, found.high) == pytest.approx((100 * scipys.low, 100 * scipys.high), rel=1e-12, abs=1e-12)
 
 
 def test_full_agreement_is_100_percent_yet_not_certain() -> None:

@@ -7,7 +7,6 @@ onnxruntime's own converter, which cuts values beyond what float16 holds to its 
 from __future__ import annotations
 
 import onnx
-import onnx_ir as ir
 from onnx import TensorProto
 
 from edgekit.spec import Note
@@ -17,6 +16,8 @@ name = "to_float16"
 
 def apply(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Note, ...]]:
     """Return the model in FP16 with float32 input and output."""
+    # Imported when needed: it brings sympy, and `check` starts a process that imports this package each time.
+    import onnx_ir as ir
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     given = onnx.ModelProto()

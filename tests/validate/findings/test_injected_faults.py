@@ -137,8 +137,7 @@ def test_a_fault_of_v3_is_found(
     assert 50 < finding.share <= 100
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile", "mse"])
-@pytest.mark.parametrize("times", [60, 200])
+@pytest.mark.parametrize(("method", "times"), [("minmax", 60), ("percentile", 200), ("mse", 60), ("mse", 200)])
 def test_a_channel_much_larger_than_the_others_is_found(
     method: CalibrationMethod, times: float, fp32: onnx.ModelProto, calibration: Floats, images: Floats
 ) -> None:
