@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -79,10 +80,11 @@ def measured(
         choices = [[_share(count, share) for count in parts.channels] for share in _WHOLE]
         clocks = corrected(clocks, parts.layers, choices, _seconds([whole(choice) for choice in choices], threads))
 
-    def seconds(channels: Sequence[int]) -> float:
-        return sum(clock.seconds(layer, channels) for clock, layer in zip(clocks, parts.layers, strict=True))
+    return functools.partial(_together, clocks, parts.layers)
 
-    return seconds
+
+def _together(clocks: Sequence[LayerClock], layers: Sequence[LayerShape], channels: Sequence[int]) -> float:
+    return sum(clock.seconds(layer, channels) for clock, layer in zip(clocks, layers, strict=True))
 
 
 def corrected(
@@ -100,11 +102,8 @@ def corrected(
         seconds: What each whole model takes.
     """
     fixed = sum(clock.fixed for clock in clocks)
-    sums = [
-        sum(clock.seconds(layer, choice) for clock, layer in zip(clocks, layers, strict=True)) for choice in choices
-    ]
-    terms = np.asarray([[fixed, together - fixed] for together in sums])
-    (of_fixed, of_growing), _ = nnls(terms / np.asarray(seconds)[:, np.newaxis], np.ones(len(choices)))
+    terms = np.asarray([[fixed, _together(clocks, layers, choice) - fixed] for choice in choices])
+    of_fixed, of_growing = _fit(terms, seconds)
     scales = (of_fixed, of_growing, of_growing, of_growing)
     return [LayerClock(*map(float, np.multiply(dataclasses.astuple(clock), scales))) for clock in clocks]
 
@@ -143,11 +142,14 @@ def _clock(layer: LayerShape, channels: Sequence[int], threads: int) -> LayerClo
         if layer.inputs is not None and not layer.depthwise:
             choice[layer.inputs] = _share(choice[layer.inputs], share_in)
         choices.append(choice)
-    seconds = np.asarray(_seconds([_alone(layer, choice) for choice in choices], threads))
-    terms = np.stack([_terms(layer, choice) for choice in choices])
-    # Relative errors: a narrow form counts as much as a wide one.
-    weights, _ = nnls(terms / seconds[:, np.newaxis], np.ones(len(choices)))
-    return LayerClock(*map(float, weights))
+    seconds = _seconds([_alone(layer, choice) for choice in choices], threads)
+    return LayerClock(*_fit(np.stack([_terms(layer, choice) for choice in choices]), seconds))
+
+
+def _fit(terms: npt.NDArray[np.float64], seconds: Sequence[float]) -> list[float]:
+    """Return what one of each term takes, none below 0, by relative errors: a narrow form counts as much as a wide."""
+    weights, _ = nnls(terms / np.asarray(seconds)[:, np.newaxis], np.ones(len(seconds)))
+    return [float(weight) for weight in weights]
 
 
 def _share(channels: int, share: float) -> int:
