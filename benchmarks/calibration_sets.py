@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import torch
 
 from edgekit.calibrate import collect, ranges
@@ -30,6 +29,7 @@ from edgekit.quantize._plan import canonical
 from edgekit.quantize.ladder._measure import Distance, distance
 from edgekit.quantize.ladder._network import Network, Planned, Rounding
 from edgekit.spec import CalibrationMethod, Preprocessing
+from edgekit.validate import runner, session
 
 Array = npt.NDArray[np.float32]
 METHODS: tuple[CalibrationMethod, ...] = ("percentile", "minmax", "mse")
@@ -52,20 +52,23 @@ class ActivationsAlone(Planned):
         return None, None
 
 
+def parts_of(images: Array) -> list[Array]:
+    """Return the images in batches."""
+    return [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+
+
 def quantized(model: onnx.ModelProto, images: Array, target: str) -> Climbed:
     """Quantize as `edgekit export --quantize static` does."""
     flavour = flavour_for(target)
-    frames = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-    summaries = collect(model, frames, tensors_to_calibrate(model, flavour))
+    summaries = collect(model, parts_of(images), tensors_to_calibrate(model, flavour))
     candidates = {str(method): ranges(summaries, method, symmetric=flavour.symmetric) for method in METHODS}
     return climb(model, candidates, images, flavour)
 
 
 def answers(model: onnx.ModelProto, images: Array) -> torch.Tensor:
     """Return the logits of all images, in onnxruntime."""
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return torch.from_numpy(np.concatenate([session.run(None, {name: image[np.newaxis]})[0] for image in images]))
+    classify = runner(session(model.SerializeToString()))
+    return torch.from_numpy(np.concatenate([classify(part) for part in parts_of(images)]))
 
 
 def sources(climbed: Climbed, images: Array, reference: torch.Tensor) -> dict[str, Distance]:
